@@ -1,0 +1,73 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// The settings that every target is built with.
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+    .define("_GNU_SOURCE"),
+]
+
+/// A module of the library, with what it may import.
+func module(_ name: String, _ imports: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: imports, cSettings: gnu, swiftSettings: settings)
+}
+
+/// The tests of one module.
+func tests(of name: String, _ imports: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: [.byName(name: name)] + imports,
+        cSettings: gnu, swiftSettings: settings)
+}
+
+let gnu: [CSetting] = [.define("_GNU_SOURCE")]
+
+let package = Package(
+    name: "martlet",
+    products: [
+        .library(name: "KVM", targets: ["KVM"]),
+        .library(name: "VMM", targets: ["VMM"]),
+        .executable(name: "martlet", targets: ["martlet"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLinuxKVM"),
+        module("GuestMemory"),
+        module("X86"),
+        module("KVMABI", ["CLinuxKVM"]),
+        module("Processor", ["X86", "GuestMemory"]),
+        module("Chipset"),
+        module("SoftKVM", ["KVMABI", "X86", "Processor", "Chipset", "GuestMemory"]),
+        module("KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
+        module("Devices", ["GuestMemory"]),
+        module(
+            "VMM",
+            ["KVM", "Devices", "GuestMemory", "X86", .product(name: "Logging", package: "swift-log")]),
+        .executableTarget(
+            name: "martlet",
+            dependencies: [
+                "VMM", "KVM", "X86",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            cSettings: gnu, swiftSettings: settings),
+
+        tests(of: "GuestMemory"),
+        tests(of: "X86"),
+        tests(of: "KVMABI", ["CLinuxKVM"]),
+        tests(of: "Processor", ["X86", "GuestMemory"]),
+        tests(of: "Chipset"),
+        tests(of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory"]),
+        tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
+        tests(of: "Devices", ["GuestMemory"]),
+        tests(of: "VMM", ["KVM", "Devices", "GuestMemory", "X86"]),
+    ]
+)
