@@ -1,0 +1,134 @@
+internal import Synchronization
+
+/// The guest-physical address space as a hypervisor sees it: disjoint regions of host memory, ordered by address.
+///
+/// vCPUs read it without a lock while they run. It is changed (`replaceRegions`, `setLogging`) only while every vCPU of
+/// the VM is stopped at a boundary, and each vCPU then drops what it cached (`VirtualProcessor.flushTranslations`).
+@safe public final class AddressSpace: @unchecked Sendable {
+    // SAFETY: `storage` holds `count` initialised regions; it is replaced only while no vCPU runs (see above).
+    private var storage: UnsafeMutablePointer<MemoryRegion>
+    public private(set) var count = 0
+
+    public init() { unsafe storage = .allocate(capacity: 0) }
+
+    deinit { unsafe storage.deallocate() }
+
+    /// Takes over `regions` (disjoint; any order). The bookkeeping of each belongs to whoever made it.
+    public func replaceRegions(_ regions: [MemoryRegion]) {
+        let sorted = regions.sorted { $0.base < $1.base }
+        unsafe storage.deallocate()
+        unsafe storage = .allocate(capacity: sorted.count)
+        unsafe storage.initialize(from: sorted, count: sorted.count)
+        count = sorted.count
+    }
+
+    /// The region that holds guest-physical `address`.
+    public func region(at address: UInt64) -> UnsafeMutablePointer<MemoryRegion>? {
+        var low = 0
+        var high = count
+        while low < high {
+            let middle = (low + high) / 2
+            if unsafe storage[middle].base <= address { low = middle + 1 } else { high = middle }
+        }
+        guard low > 0 else { return nil }
+        let candidate = unsafe storage + (low - 1)
+        return unsafe address &- candidate.pointee.base < candidate.pointee.size ? candidate : nil
+    }
+
+    /// The regions in order of address.
+    public var regions: [MemoryRegion] { (0..<count).map { unsafe storage[$0] } }
+}
+
+/// One region: `size` bytes of guest-physical memory at `base`, shown from host memory.
+@safe public struct MemoryRegion: @unchecked Sendable {
+    /// Guest-physical address and size in bytes; multiples of 4096.
+    public let base: UInt64
+    public let size: UInt64
+    // SAFETY: valid for `size` bytes as long as the region is in an address space; its owner sees to that.
+    @unsafe public let host: UnsafeMutableRawPointer
+    /// Writes by the guest leave as MMIO (KVM_MEM_READONLY).
+    public let readOnly: Bool
+    /// The slot (with address space in the high half) that the region comes from.
+    public let slot: UInt32
+    /// What is known of each page; see `PageRecords`.
+    public let pages: PageRecords
+
+    public init(base: UInt64, size: UInt64, host: UnsafeMutableRawPointer, readOnly: Bool, slot: UInt32, pages: PageRecords) {
+        self.base = base
+        self.size = size
+        unsafe self.host = host
+        self.readOnly = readOnly
+        self.slot = slot
+        self.pages = pages
+    }
+}
+
+/// What a hypervisor keeps for each page of a region: which 64-byte lines hold decoded code, and the dirty log.
+@safe public final class PageRecords: @unchecked Sendable {
+    public let pageCount: Int
+    // SAFETY: both arrays have the length that init gives them and live as long as this object.
+    private let codeLines: UnsafeMutablePointer<Atomic<UInt64>>
+    private let dirty: UnsafeMutablePointer<Atomic<UInt64>>
+    private let logging = Atomic<Bool>(false)
+
+    public init(pageCount: Int) {
+        self.pageCount = pageCount
+        unsafe codeLines = .allocate(capacity: pageCount)
+        unsafe dirty = .allocate(capacity: (pageCount + 63) / 64)
+        for page in 0..<pageCount { unsafe (codeLines + page).initialize(to: Atomic(0)) }
+        for word in 0..<wordCount { unsafe (dirty + word).initialize(to: Atomic(0)) }
+    }
+
+    deinit {
+        unsafe codeLines.deallocate()
+        unsafe dirty.deallocate()
+    }
+
+    private var wordCount: Int { (pageCount + 63) / 64 }
+
+    /// KVM_MEM_LOG_DIRTY_PAGES.
+    public var isLogging: Bool {
+        get { logging.load(ordering: .relaxed) }
+        set { logging.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Whether a store to `page` may go past the slow path: nothing is decoded from it and its dirty bit needs no setting.
+    public func allowsFastWrites(_ page: Int) -> Bool {
+        if unsafe codeLines[page].load(ordering: .relaxed) != 0 { return false }
+        return !isLogging || isDirty(page)
+    }
+
+    public func isDirty(_ page: Int) -> Bool {
+        unsafe dirty[page / 64].load(ordering: .relaxed) & (1 << UInt64(page % 64)) != 0
+    }
+
+    /// Logs a store; true where the page was clean before.
+    @discardableResult
+    public func markDirty(_ page: Int) -> Bool {
+        guard isLogging else { return false }
+        let bit: UInt64 = 1 << UInt64(page % 64)
+        return unsafe dirty[page / 64].bitwiseOr(bit, ordering: .relaxed).oldValue & bit == 0
+    }
+
+    /// The lines (bit n: bytes 64n…64n+63) of `page` from which code has been decoded.
+    public func codeLines(_ page: Int) -> UInt64 { unsafe codeLines[page].load(ordering: .relaxed) }
+
+    /// Adds lines; true where the page had none before (stale write translations must then be dropped).
+    public func addCodeLines(_ page: Int, _ lines: UInt64) -> Bool {
+        unsafe codeLines[page].bitwiseOr(lines, ordering: .relaxed).oldValue == 0
+    }
+
+    public func removeCodeLines(_ page: Int, _ lines: UInt64) {
+        _ = unsafe codeLines[page].bitwiseAnd(~lines, ordering: .relaxed)
+    }
+
+    /// Word `index` of the dirty bitmap, fetched and cleared by `mask`.
+    public func takeDirty(word index: Int, mask: UInt64 = .max) -> UInt64 {
+        unsafe dirty[index].bitwiseAnd(~mask, ordering: .relaxed).oldValue & mask
+    }
+
+    /// Word `index` of the dirty bitmap.
+    public func dirtyWord(_ index: Int) -> UInt64 { unsafe dirty[index].load(ordering: .relaxed) }
+
+    public var dirtyWordCount: Int { wordCount }
+}
