@@ -1,0 +1,152 @@
+/// A vCPU's architectural state: one plain struct at a fixed address, shared by the executors and by the ioctls.
+///
+/// Instruction operands name registers by byte offset into it (`CPUState.offset(of:)`), so that AH is RAX's offset plus one.
+public struct CPUState {
+    /// The XSAVE area in its standard form: legacy region, header, YMM_Hi128 at 576. First, so that it is 64-byte aligned.
+    /// Intel SDM vol. 1, 13.4.
+    public var xsave = InlineArray<128, UInt64>(repeating: 0)
+
+    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8…R15.
+    public var registers = InlineArray<16, UInt64>(repeating: 0)
+    /// Always zero: the register of an operand that has no base, index or segment base.
+    public let zero: UInt64 = 0
+    /// Valid at block boundaries only; inside a block an instruction's address is `blockRIP` plus its op's offset.
+    public var rip: UInt64 = 0xFFF0
+    /// The RIP at which the running block starts.
+    public var blockRIP: UInt64 = 0
+
+    // MARK: Status flags, lazily. See `Flags.swift`.
+    var lazyResult: UInt64 = 1
+    var lazyCarry: UInt64 = 0
+    var lazyParity: UInt8 = 1
+    var lazyAdjust: UInt8 = 0
+    var lazySignFlip: UInt8 = 0
+    /// RFLAGS without CF, PF, AF, ZF, SF, OF; bit 1 is set.
+    public var systemFlags: UInt64 = 2
+
+    // MARK: What the memory fast path reads.
+    /// The table of translations for the current privilege (`TLB.swift`).
+    var tlb: UnsafeMutablePointer<TLBEntry>
+    /// In the low 12 bits of each valid tag; changing it empties the TLB.
+    var tlbGeneration: UInt64 = 1
+    /// Compared with a block's before it runs; changing it makes every block compare its bytes again.
+    var codeGeneration: UInt64 = 1
+    /// Non-zero when the run loop must look before the next block; see `ExitRequest`.
+    var exitRequest: UInt32 = 0
+    /// What decoded code depends on beside its bytes; see `CodeMode`.
+    var codeMode = CodeMode(rawValue: 0)
+    /// The op that is being executed, for stops raised below it.
+    var currentOp: UnsafeMutablePointer<Op>
+    /// Why the last handler returned no successor.
+    var stop = Stop.boundary
+    /// Instructions begun in blocks: a lower bound of those retired by at most one block.
+    public var instructionCount: UInt64 = 0
+    /// The owner, for the slow paths.
+    unowned(unsafe) var processor: VirtualProcessor
+
+    // MARK: Segments and tables, in the order of `SegmentName`.
+    public var segments: InlineArray<8, SegmentRegister>
+    public var gdtr = DescriptorTableRegister()
+    public var idtr = DescriptorTableRegister()
+
+    public var cr0: UInt64 = 0x6000_0010
+    public var cr2: UInt64 = 0
+    public var cr3: UInt64 = 0
+    public var cr4: UInt64 = 0
+    public var efer: UInt64 = 0
+    public var xcr0: UInt64 = 1
+    /// PDPTEs as loaded by the last CR3 load in PAE mode. Intel SDM vol. 3, 4.4.1.
+    public var pdptes = InlineArray<4, UInt64>(repeating: 0)
+    public var dr = InlineArray<4, UInt64>(repeating: 0)
+    public var dr6: UInt64 = 0xFFFF_0FF0
+    public var dr7: UInt64 = 0x400
+    /// 0…3.
+    public var cpl: UInt8 = 0
+
+    // MARK: Events.
+    /// STI or MOV SS/POP SS blocks interrupts for one instruction: bit 0 STI, bit 1 MOV SS (as KVM_X86_SHADOW_INT_*).
+    public var interruptShadow: UInt8 = 0
+    /// NMIs are blocked until IRET.
+    public var nmiBlocked = false
+    /// The exception, if any, whose delivery is under way, for double faults and KVM_GET_VCPU_EVENTS.
+    public var pendingException = PendingException()
+
+    // MARK: MSRs that the processor itself acts on.
+    public var star: UInt64 = 0
+    public var lstar: UInt64 = 0
+    public var cstar: UInt64 = 0
+    public var sfmask: UInt64 = 0
+    public var kernelGSBase: UInt64 = 0
+    public var sysenterCS: UInt64 = 0
+    public var sysenterESP: UInt64 = 0
+    public var sysenterEIP: UInt64 = 0
+    public var tscAux: UInt64 = 0
+    public var pat: UInt64 = 0x0007_0406_0007_0406
+    public var xss: UInt64 = 0
+    public var debugControl: UInt64 = 0
+    public var miscEnable: UInt64 = 1
+
+    /// Byte offset of a general register's low byte.
+    static func offset(ofRegister number: UInt8) -> UInt16 { registersOffset + UInt16(number & 15) * 8 }
+    /// Byte offset of AH, CH, DH, BH (0…3).
+    static func offset(ofHighByte number: UInt8) -> UInt16 { registersOffset + UInt16(number & 3) * 8 + 1 }
+    static func offset(ofSegmentBase segment: UInt8) -> UInt16 { segmentsOffset + UInt16(segment & 7) * 16 }
+
+    private static let registersOffset = UInt16(MemoryLayout<CPUState>.offset(of: \.registers) ?? 0)
+    private static let segmentsOffset = UInt16(MemoryLayout<CPUState>.offset(of: \.segments) ?? 0)
+    static let zeroOffset = UInt16(MemoryLayout<CPUState>.offset(of: \.zero) ?? 0)
+    static let blockRIPOffset = UInt16(MemoryLayout<CPUState>.offset(of: \.blockRIP) ?? 0)
+}
+
+/// A segment register with its hidden part. Intel SDM vol. 3, 3.4.3.
+public struct SegmentRegister: Sendable, Equatable {
+    public var base: UInt64 = 0
+    /// In bytes, granularity applied.
+    public var limit: UInt32 = 0xFFFF
+    public var selector: UInt16 = 0
+    /// Bits 0…3 type, 4 S, 5…6 DPL, 7 P, 8 unusable, 12 AVL, 13 L, 14 D/B, 15 G.
+    public var attributes: UInt16 = 0
+
+    public init(base: UInt64 = 0, limit: UInt32 = 0xFFFF, selector: UInt16 = 0, attributes: UInt16 = 0) {
+        self.base = base
+        self.limit = limit
+        self.selector = selector
+        self.attributes = attributes
+    }
+}
+
+/// GDTR or IDTR.
+public struct DescriptorTableRegister: Sendable, Equatable {
+    public var base: UInt64 = 0
+    public var limit: UInt16 = 0xFFFF
+    public init(base: UInt64 = 0, limit: UInt16 = 0xFFFF) {
+        self.base = base
+        self.limit = limit
+    }
+}
+
+/// An exception that has been raised and not yet delivered, as KVM_GET_VCPU_EVENTS shows it.
+public struct PendingException: Sendable, Equatable {
+    public var isPending = false
+    public var vector: UInt8 = 0
+    public var hasErrorCode = false
+    public var errorCode: UInt32 = 0
+    public init() {}
+}
+
+/// What decoded code depends on beside its bytes: the key of a block with its physical address.
+struct CodeMode: RawRepresentable, Hashable {
+    let rawValue: UInt32
+    /// Bits 0…3: code size in bytes, 2, 4 or 8.
+    var codeSize: UInt8 { UInt8(rawValue & 15) }
+    static let codeSizeMask: UInt32 = 15
+    /// DS, ES and SS have base 0 and cover 4 GiB, writable (32-bit code).
+    static let flatData = CodeMode(rawValue: 1 << 4)
+    /// Real-address or virtual-8086 mode.
+    static let realOrV86 = CodeMode(rawValue: 1 << 5)
+    /// SS is 32 bits wide (B set); stack operations in 16/32-bit code use ESP.
+    static let wideStack = CodeMode(rawValue: 1 << 6)
+    /// The FPU and vector state is not to be touched (CR0.EM, CR0.TS, CR4.OSFXSR, XCR0…): FP and SIMD go the checked way.
+    static let checksFPU = CodeMode(rawValue: 1 << 7)
+    func contains(_ other: CodeMode) -> Bool { rawValue & other.rawValue == other.rawValue }
+}

@@ -1,0 +1,121 @@
+public import GuestMemory
+internal import Glibc
+internal import Synchronization
+internal import X86
+
+/// One x86 processor: its state, its translations and decoded code, and the loop that executes them.
+///
+/// Used by one thread at a time (the one in `run`, or one that the owner serialises with it), except for `request`,
+/// which any thread may call at any time.
+@safe public final class VirtualProcessor {
+    // SAFETY: allocated in init, zero-filled where plain, freed in deinit; `cpu` points at it all the time between.
+    private let storage: UnsafeMutableRawPointer
+    let cpu: CPU
+    let memory: AddressSpace
+    unowned let host: any ProcessorHost
+    let blocks: BlockCache
+    let tlb: TLB
+
+    /// What the client must act on, valid after `run` returned it and while `Stop.exitBefore`/`.exitAfter` is under way.
+    var exit = ProcessorExit.requested
+    /// The data of reads that the client has answered for the instruction that is being executed again, and the MMIO
+    /// writes that it has made.
+    var transaction = Transaction()
+    /// Guest debugging and single-step, as KVM_SET_GUEST_DEBUG set them.
+    public var debugging = GuestDebugging()
+
+    public init(memory: AddressSpace, host: any ProcessorHost) {
+        self.memory = memory
+        self.host = host
+        unsafe storage = .allocate(byteCount: MemoryLayout<CPUState>.stride, alignment: 64)
+        unsafe cpu = CPU(storage)
+        blocks = BlockCache()
+        tlb = TLB()
+        let segments = InlineArray<8, SegmentRegister>(repeating: SegmentRegister())
+        unsafe cpu.pointer.initialize(
+            to: CPUState(
+                tlb: tlb.entries(.supervisor), currentOp: blocks.idleOp, processor: self, segments: segments))
+        reset()
+    }
+
+    deinit { unsafe storage.deallocate() }
+
+    /// The architectural state; to be touched only while no run is under way. After writing, call `stateChanged`.
+    public var state: CPUState {
+        unsafeAddress { unsafe UnsafePointer(cpu.pointer) }
+        unsafeMutableAddress { unsafe cpu.pointer }
+    }
+
+    /// RFLAGS whole (status flags are kept lazily inside `state`).
+    public var rflags: UInt64 {
+        get { cpu.rflags }
+        set { cpu.rflags = newValue }
+    }
+
+    /// Derived state (privilege view, code mode, translations) follows what the owner wrote to `state`.
+    public func stateChanged() {
+        cpu.updateMode()
+        flushTranslations()
+    }
+
+    /// Drops what was cached of page tables and regions; from the vCPU's own thread or while it does not run.
+    public func flushTranslations() {
+        tlb.flushAll(cpu)
+        blocks.dropLookups()
+        cpu.state.codeGeneration &+= 1
+    }
+
+    // MARK: Requests from other threads
+
+    /// Makes the run loop look at `what` at the next block boundary. Any thread, any time; async-signal-safe.
+    public func request(_ what: ExitRequest) {
+        _ = exitRequests.bitwiseOr(what.rawValue, ordering: .sequentiallyConsistent)
+    }
+
+    /// Takes requests back; true where one of them was set.
+    @discardableResult
+    public func withdraw(_ what: ExitRequest) -> Bool {
+        exitRequests.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue & what.rawValue != 0
+    }
+
+    var pendingRequests: ExitRequest { ExitRequest(rawValue: exitRequests.load(ordering: .acquiring)) }
+
+    private var exitRequests: Atomic<UInt32> {
+        @_transparent unsafeAddress {
+            // SAFETY: the field is a UInt32 at a fixed, aligned address, and is written through this only.
+            let field = unsafe UnsafeRawPointer(storage) + VirtualProcessor.exitRequestOffset
+            return unsafe field.assumingMemoryBound(to: Atomic<UInt32>.self)
+        }
+    }
+
+    private static let exitRequestOffset = MemoryLayout<CPUState>.offset(of: \.exitRequest) ?? 0
+
+    // MARK: Completion of exits
+
+    /// Data for the port or MMIO read that the last run ended with, before the next run.
+    public func completeRead(_ bytes: UnsafeRawBufferPointer) { unsafe transaction.completeRead(bytes) }
+
+    /// The client's answer to an MSR exit: the value read, or an error (#GP).
+    public func completeMSR(value: UInt64, error: Bool) { transaction.completeMSR(value: value, error: error) }
+
+    /// The bytes of the port or MMIO write that the last run ended with.
+    public func withExitData<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { unsafe transaction.withOutgoing(body) }
+}
+
+/// KVM_SET_GUEST_DEBUG, as the processor acts on it.
+public struct GuestDebugging: Sendable, Equatable {
+    public var enabled = false
+    public var singleStep = false
+    /// INT3 of the guest leaves to the client.
+    public var softwareBreakpoints = false
+    /// `debugRegisters` replace the guest's DR0…DR3, DR7.
+    public var hardwareBreakpoints = false
+    public var debugRegisters = InlineArray<8, UInt64>(repeating: 0)
+    public init() {}
+
+    public static func == (a: GuestDebugging, b: GuestDebugging) -> Bool {
+        a.enabled == b.enabled && a.singleStep == b.singleStep && a.softwareBreakpoints == b.softwareBreakpoints
+            && a.hardwareBreakpoints == b.hardwareBreakpoints
+            && (0..<8).allSatisfy { a.debugRegisters[$0] == b.debugRegisters[$0] }
+    }
+}
