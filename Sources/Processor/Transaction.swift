@@ -13,6 +13,8 @@ struct Transaction {
     private(set) var outgoing: [UInt8] = []
     /// A port write has been handed out: executing the instruction again completes it.
     var portWriteDone = false
+    /// One instruction is executed by itself: MMIO writes are put off until it is complete.
+    var isCareful = false
     private(set) var msrAnswer: (value: UInt64, error: Bool)?
 
     var isActive: Bool { !answers.isEmpty || portWriteDone || msrAnswer != nil }
@@ -22,6 +24,18 @@ struct Transaction {
 
     /// Before the instruction is executed (again).
     mutating func rewind() { cursor = 0 }
+
+    /// A fault takes the place of the instruction: what it had put off never happens.
+    mutating func abandon() {
+        finish()
+        writes.removeAll(keepingCapacity: true)
+    }
+
+    /// After part of the instruction is complete (an iteration of a string instruction): answers taken are used up.
+    mutating func commit() {
+        answers.removeFirst(cursor)
+        cursor = 0
+    }
 
     /// After the instruction is complete, or when an event takes its place.
     mutating func finish() {

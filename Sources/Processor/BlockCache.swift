@@ -1,0 +1,169 @@
+import GuestMemory
+import Glibc
+
+/// A decoded block: a header, its ops, and a copy of the bytes that they were decoded from, in one piece of the arena.
+///
+/// A block lies in one page, has one entry, and is looked up by the host address of its first byte and the mode.
+struct Block {
+    /// Of the first byte.
+    var hostAddress: UInt
+    var next: UnsafeMutablePointer<Block>?
+    /// `CPUState.codeGeneration` when the bytes were last found unchanged; 0 once they were found changed.
+    var codeGeneration: UInt64
+    var mode: CodeMode
+    var instructionCount: UInt32
+    var opCount: UInt32
+    var byteLength: UInt32
+    /// The page's records in its region, and which page.
+    var records: Unmanaged<PageRecords>
+    var page: Int
+    /// Lines of the page that the bytes lie in.
+    var lines: UInt64
+}
+
+/// SAFETY: wraps a block in the arena, valid until the cache is emptied, which happens only between blocks.
+@safe struct BlockReference: Equatable {
+    let pointer: UnsafeMutablePointer<Block>
+
+    @inline(__always) var block: Block {
+        unsafeAddress { unsafe UnsafePointer(pointer) }
+        nonmutating unsafeMutableAddress { unsafe pointer }
+    }
+
+    @inline(__always) var firstOp: UnsafeMutablePointer<Op> {
+        unsafe UnsafeMutableRawPointer(pointer + 1).assumingMemoryBound(to: Op.self)
+    }
+
+    var bytes: UnsafeMutableRawPointer { unsafe UnsafeMutableRawPointer(firstOp + Int(block.opCount)) }
+
+    /// Whether the memory still holds what was decoded.
+    var isUnchanged: Bool {
+        guard let code = unsafe UnsafeRawPointer(bitPattern: block.hostAddress) else { return false }
+        return unsafe memcmp(bytes, code, Int(block.byteLength)) == 0
+    }
+}
+
+/// All decoded blocks of one vCPU, and the lookups by linear address.
+@safe final class BlockCache {
+    struct Lookup {
+        var linear: UInt64 = 0
+        /// `BlockCache.lookupKey` at the time; 0 never matches.
+        var key: UInt64 = 0
+        var block: UnsafeMutablePointer<Block>?
+    }
+
+    static let arenaSize = 16 << 20
+    private static let bucketCount = 1 << 15
+    private static let lookupCount = 1 << 12
+
+    // SAFETY: `arena` is `arenaSize` bytes, filled up to `used`; buckets and lookups have their counts; all from init to deinit.
+    private let arena: UnsafeMutableRawPointer
+    private var used = 0
+    private let buckets: UnsafeMutablePointer<UnsafeMutablePointer<Block>?>
+    private let lookups: UnsafeMutablePointer<Lookup>
+    /// What `currentOp` points at while nothing runs.
+    let idleOp: UnsafeMutablePointer<Op>
+    private var epoch: UInt64 = 1
+
+    init() {
+        unsafe arena = mmap(nil, BlockCache.arenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        unsafe buckets = .allocate(capacity: BlockCache.bucketCount)
+        unsafe buckets.initialize(repeating: nil, count: BlockCache.bucketCount)
+        unsafe lookups = .allocate(capacity: BlockCache.lookupCount)
+        unsafe lookups.initialize(repeating: Lookup(), count: BlockCache.lookupCount)
+        unsafe idleOp = .allocate(capacity: 1)
+        unsafe idleOp.initialize(to: Op(handler: Interpreter.leave))
+    }
+
+    deinit {
+        unsafe munmap(arena, BlockCache.arenaSize)
+        unsafe buckets.deallocate()
+        unsafe lookups.deallocate()
+        unsafe idleOp.deallocate()
+    }
+
+    // MARK: By linear address
+
+    /// Forgets which block lies at which linear address (translations changed); the blocks stay.
+    func dropLookups() { epoch &+= 1 }
+
+    /// Lookups are valid for one state of translations, code mode and privilege.
+    @inline(__always) private func key(_ cpu: CPU) -> UInt64 {
+        epoch << 16 | UInt64(cpu.state.codeMode.rawValue) << 1 | (cpu.state.cpl == 3 ? 1 : 0)
+    }
+
+    @inline(__always) private func slot(_ linear: UInt64) -> UnsafeMutablePointer<Lookup> {
+        let hash = linear ^ (linear >> 12)
+        return unsafe lookups + Int(truncatingIfNeeded: hash & UInt64(BlockCache.lookupCount - 1))
+    }
+
+    /// The block that was last found at `linear`, if it may run as it is.
+    @inline(__always) func recall(_ cpu: CPU, linear: UInt64) -> BlockReference? {
+        let slot = unsafe slot(linear)
+        guard unsafe slot.pointee.linear == linear, unsafe slot.pointee.key == key(cpu), let block = unsafe slot.pointee.block,
+            unsafe block.pointee.codeGeneration == cpu.state.codeGeneration
+        else { return nil }
+        return unsafe BlockReference(pointer: block)
+    }
+
+    func remember(_ cpu: CPU, linear: UInt64, _ reference: BlockReference) {
+        unsafe slot(linear).pointee = Lookup(linear: linear, key: key(cpu), block: reference.pointer)
+    }
+
+    // MARK: By host address
+
+    private func bucket(_ hostAddress: UInt) -> UnsafeMutablePointer<UnsafeMutablePointer<Block>?> {
+        let hash = (hostAddress ^ (hostAddress >> 15)) &* 0x9E37_79B9
+        return unsafe buckets + Int((hash >> 8) & UInt(BlockCache.bucketCount - 1))
+    }
+
+    /// The block decoded from `hostAddress` in `mode`, its bytes changed or not.
+    func find(hostAddress: UInt, mode: CodeMode) -> BlockReference? {
+        var candidate = unsafe bucket(hostAddress).pointee
+        while let block = unsafe candidate {
+            if unsafe block.pointee.hostAddress == hostAddress, unsafe block.pointee.mode == mode {
+                return unsafe BlockReference(pointer: block)
+            }
+            unsafe candidate = block.pointee.next
+        }
+        return nil
+    }
+
+    /// Takes a block whose bytes have changed out of the table; it never runs again.
+    func remove(_ reference: BlockReference) {
+        reference.block.codeGeneration = 0
+        var link = unsafe bucket(reference.block.hostAddress)
+        while let block = unsafe link.pointee {
+            if unsafe block == reference.pointer {
+                unsafe link.pointee = block.pointee.next
+                return
+            }
+            unsafe link = UnsafeMutableRawPointer(block).advanced(by: MemoryLayout<Block>.offset(of: \.next) ?? 0)
+                .assumingMemoryBound(to: UnsafeMutablePointer<Block>?.self)
+        }
+    }
+
+    /// Copies a new block into the arena, emptying the cache first where it is full.
+    func insert(_ block: Block, ops: [Op], bytes: UnsafeRawPointer) -> BlockReference {
+        let opBytes = ops.count * MemoryLayout<Op>.stride
+        let size = (MemoryLayout<Block>.stride + opBytes + Int(block.byteLength) + 15) & ~15
+        if used + size > BlockCache.arenaSize { removeAll() }
+        let place = unsafe (arena + used).assumingMemoryBound(to: Block.self)
+        used += size
+        unsafe place.initialize(to: block)
+        let reference = unsafe BlockReference(pointer: place)
+        unsafe reference.firstOp.initialize(from: ops, count: ops.count)
+        unsafe reference.bytes.copyMemory(from: bytes, byteCount: Int(block.byteLength))
+        let head = unsafe bucket(block.hostAddress)
+        unsafe place.pointee.next = head.pointee
+        unsafe head.pointee = place
+        return reference
+    }
+
+    /// Empties the cache; only between blocks.
+    func removeAll() {
+        used = 0
+        unsafe buckets.update(repeating: nil, count: BlockCache.bucketCount)
+        dropLookups()
+    }
+}

@@ -1,0 +1,207 @@
+import GuestMemory
+import Synchronization
+import X86
+
+/// The run loop: blocks until something wants attention, one instruction at a time where something does.
+extension VirtualProcessor {
+    /// Executes the guest until the owner must act. State is exact at the return.
+    public func run() -> ProcessorExit {
+        // The client may have written guest memory since the last run.
+        cpu.state.codeGeneration &+= 1
+        if let exit = nextDeferredWrite() { return exit }
+        if transaction.isActive {
+            // The instruction that waited for an answer comes first, before any event.
+            if let exit = step() { return exit }
+        }
+        while true {
+            if needsAttention, let exit = attend() { return exit }
+            if let exit = runBlocks() { return exit }
+        }
+    }
+
+    private var needsAttention: Bool {
+        cpu.state.exitRequest != 0 || cpu.state.interruptShadow != 0 || cpu.state.pendingException.isPending
+            || isStepping || cpu.state.systemFlags & RFlags.trap != 0
+    }
+
+    /// Runs from `state.rip` until a handler returns no successor; nil: go on.
+    private func runBlocks() -> ProcessorExit? {
+        let stop: Stop
+        do throws(Stop) {
+            guard let block = try currentBlock() else { return step() }
+            var next = unsafe cpu.enter(block, at: cpu.state.rip)
+            while let op = unsafe next {
+                let cursor = unsafe OpCursor(op)
+                unsafe cpu.pointer.pointee.currentOp = cursor.pointer
+                unsafe next = unsafe cursor.op.handler(UnsafeMutableRawPointer(cpu.pointer), op)
+            }
+            stop = cpu.state.stop
+            if stop.kind == .fault || stop.kind == .careful || stop.kind == .exitBefore || stop.kind == .hostFault {
+                cpu.state.rip = cpu.instructionRIP
+            }
+        } catch {
+            // Fetching faulted: RIP is at the instruction already.
+            stop = error
+        }
+        return act(on: stop)
+    }
+
+    /// Executes one instruction by itself, exactly: MMIO writes wait until it is complete, traps are taken after it.
+    func step() -> ProcessorExit? {
+        let stop: Stop
+        let trap = cpu.state.systemFlags & RFlags.trap != 0
+        transaction.rewind()
+        transaction.isCareful = true
+        // A shadow lasts for one instruction; one that makes a new shadow sets it again.
+        let shadow = cpu.state.interruptShadow
+        cpu.state.interruptShadow = 0
+        do throws(Stop) {
+            let op = try fetchSingle()
+            unsafe cpu.pointer.pointee.blockRIP = cpu.state.rip
+            unsafe cpu.pointer.pointee.currentOp = op
+            cpu.state.instructionCount &+= 1
+            let next = unsafe op.pointee.handler(UnsafeMutableRawPointer(cpu.pointer), UnsafeMutableRawPointer(op))
+            if unsafe next != nil {
+                // A straight instruction, or a branch that went on into a block.
+                let isStraight = unsafe next == UnsafeMutableRawPointer(op + 1)
+                if isStraight {
+                    cpu.state.rip = cpu.maskedRIP(cpu.state.blockRIP &+ UInt64(unsafe op.pointee.nextOffset))
+                } else {
+                    cpu.state.rip = cpu.state.blockRIP
+                }
+                stop = .boundary
+            } else {
+                stop = cpu.state.stop
+                if stop.kind == .fault || stop.kind == .careful || stop.kind == .exitBefore || stop.kind == .hostFault {
+                    cpu.state.rip = cpu.instructionRIP
+                }
+            }
+        } catch {
+            stop = error
+        }
+        transaction.isCareful = false
+        if stop.kind == .exitBefore {
+            // The instruction has still to be executed, under the shadow that it had.
+            cpu.state.interruptShadow = shadow
+            return act(on: stop)
+        }
+        transaction.finish()
+        let exit = act(on: stop)
+        if stop.kind == .boundary || stop.kind == .exitAfter {
+            afterInstruction(trap: trap)
+        }
+        return exit ?? nextDeferredWrite()
+    }
+
+    /// What a stop means; nil: go on at `state.rip`.
+    private func act(on stop: Stop) -> ProcessorExit? {
+        switch stop.kind {
+        case .boundary: return nil
+        case .fault:
+            transaction.abandon()
+            return deliverFault(stop)
+        case .careful: return step()
+        case .exitBefore, .exitAfter: return exit
+        case .hostFault: return .hostFault(address: hostFaultAddress)
+        }
+    }
+
+    /// The next MMIO write of the instruction that is complete.
+    private func nextDeferredWrite() -> ProcessorExit? {
+        guard !transaction.writes.isEmpty else { return nil }
+        let write = transaction.writes.removeFirst()
+        transaction.setOutgoing(value: write.value, size: write.size)
+        return .mmioWrite(address: write.address, size: write.size)
+    }
+
+    // MARK: Blocks
+
+    /// The block at `state.rip`, decoded if need be; nil where the instruction has to be executed by itself
+    /// (it crosses a page, or the code segment's limit is near).
+    private func currentBlock() throws(Stop) -> BlockReference? {
+        let rip = cpu.state.rip
+        let linear = cpu.codeLinear(rip)
+        if let block = blocks.recall(cpu, linear: linear) { return block }
+        let mode = cpu.state.codeMode
+        let code = unsafe try cpu.executableHost(linear)
+        let found: BlockReference
+        if let block = blocks.find(hostAddress: UInt(bitPattern: code), mode: mode), validate(block) {
+            found = block
+        } else if let block = unsafe decodeBlock(at: code, linear: linear, mode: mode) {
+            found = block
+        } else {
+            return nil
+        }
+        // A real limit is checked per fetch, by itself; CS is 4 GiB wide in nearly every other case.
+        if mode.codeSize != 8 {
+            let limit = UInt64(cpu[segment: .cs].limit)
+            guard rip <= limit, limit - rip >= UInt64(found.block.byteLength) - 1 else { return nil }
+        }
+        blocks.remember(cpu, linear: linear, found)
+        return found
+    }
+
+    /// Whether a block that was decoded before still holds; marks its lines again.
+    private func validate(_ reference: BlockReference) -> Bool {
+        if reference.block.codeGeneration == cpu.state.codeGeneration { return true }
+        guard reference.isUnchanged else {
+            blocks.remove(reference)
+            return false
+        }
+        unsafe markCode(reference.block.records.takeUnretainedValue(), reference.block.page, reference.block.lines)
+        reference.block.codeGeneration = cpu.state.codeGeneration
+        return true
+    }
+
+    /// Stores to these lines take the slow path from now on, here and on other vCPUs.
+    private func markCode(_ records: PageRecords, _ page: Int, _ lines: UInt64) {
+        if records.codeLines(page) & lines == lines { return }
+        if records.addCodeLines(page, lines) {
+            tlb.dropWriteTags(cpu)
+            host.newCodePage()
+        }
+    }
+
+    private static let longestBlock = 64
+
+    /// Decodes a block at host address `code`; nil where not even one instruction lies wholly in the page.
+    private func decodeBlock(at code: UnsafeRawPointer, linear: UInt64, mode: CodeMode) -> BlockReference? {
+        guard let place = cpu.codePage(linear) else { return nil }
+        let available = 4096 - Int(linear & 4095)
+        // The lines are marked before the bytes are read, so that no store slips between.
+        let firstLine = Int(linear & 4095) / 64
+        var ops: [Op] = []
+        ops.reserveCapacity(24)
+        var length = 0
+        var ended = false
+        markCode(place.records, place.page, 1 << UInt64(firstLine))
+        while !ended, ops.count < VirtualProcessor.longestBlock {
+            let rest = unsafe UnsafeRawBufferPointer(start: code + length, count: min(available - length, 15))
+            let last = (Int(linear & 4095) + length + min(rest.count, 15) - 1) / 64
+            markCode(place.records, place.page, VirtualProcessor.lines(firstLine, last))
+            guard let instruction = unsafe try? Decoder.decode(rest, mode.decoderMode) else { break }
+            let (op, ends) = Lowering.lower(instruction, mode: mode, offset: length)
+            ops.append(op)
+            length += Int(instruction.length)
+            ended = ends
+            if length >= available { break }
+        }
+        guard !ops.isEmpty else { return nil }
+        let count = ops.count
+        if !ended {
+            var op = Op(handler: Interpreter.goOn)
+            op.nextOffset = UInt16(truncatingIfNeeded: length)
+            ops.append(op)
+        }
+        let lines = VirtualProcessor.lines(firstLine, (Int(linear & 4095) + length - 1) / 64)
+        let block = unsafe Block(
+            hostAddress: UInt(bitPattern: code), next: nil, codeGeneration: cpu.state.codeGeneration, mode: mode,
+            instructionCount: UInt32(count), opCount: UInt32(ops.count), byteLength: UInt32(length),
+            records: Unmanaged.passUnretained(place.records), page: place.page, lines: lines)
+        return unsafe blocks.insert(block, ops: ops, bytes: code)
+    }
+
+    private static func lines(_ first: Int, _ last: Int) -> UInt64 {
+        (UInt64.max << UInt64(first)) & (UInt64.max >> UInt64(63 - min(last, 63)))
+    }
+}
