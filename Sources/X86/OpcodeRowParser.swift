@@ -1,0 +1,313 @@
+/// Reads the text of the opcode table, one row at a time. The notation is explained at `OpcodeTable`.
+struct OpcodeRowParser {
+    private let bytes: [UInt8]
+    private var position = 0
+    private let mnemonics: [String: Mnemonic]
+    private let features: [String: Feature]
+    private var defaults = OpcodeRow()
+    /// Lines that were not understood.
+    private(set) var mistakes: [String] = []
+
+    init(_ text: StaticString, mnemonics: [String: Mnemonic], features: [String: Feature]) {
+        // SAFETY: the buffer is the literal's own and is copied before the closure returns.
+        bytes = text.withUTF8Buffer { unsafe Array($0) }
+        self.mnemonics = mnemonics
+        self.features = features
+    }
+
+    mutating func next() -> OpcodeRow? {
+        while position < bytes.count {
+            let end = bytes[position...].firstIndex(of: 10) ?? bytes.count
+            let line = bytes[position..<end]
+            position = end + 1
+            guard let first = line.first, first != UInt8(ascii: "#") else { continue }
+            let fields = line.split(separator: UInt8(ascii: "|"), omittingEmptySubsequences: false)
+            if first == UInt8(ascii: "@") {
+                defaults = OpcodeRow()
+                var isClass = true
+                for token in words(fields[0].dropFirst()) {
+                    understand(attribute(isClass ? "#" + token : token, &defaults), line)
+                    isClass = false
+                }
+                continue
+            }
+            var row = defaults
+            guard fields.count >= 2 else { mistakes.append(string(line)); continue }
+            understand(encoding(words(fields[0]), &row), line)
+            row.mnemonic = mnemonics[words(fields[1]).first ?? ""] ?? .invalid
+            understand(row.mnemonic != .invalid, line)
+            if fields.count > 2 {
+                for token in words(fields[2]) { understand(operands(token, &row), line) }
+            }
+            if fields.count > 3 {
+                for token in words(fields[3]) { understand(attribute(token, &row), line) }
+            }
+            return row
+        }
+        return nil
+    }
+
+    private mutating func understand(_ understood: Bool, _ line: ArraySlice<UInt8>) {
+        if !understood { mistakes.append(string(line)) }
+    }
+
+    private func string(_ bytes: ArraySlice<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
+
+    private func words(_ field: ArraySlice<UInt8>) -> [String] {
+        field.split(separator: UInt8(ascii: " ")).map(string)
+    }
+
+    // MARK: Encoding
+
+    private func encoding(_ tokens: [String], _ row: inout OpcodeRow) -> Bool {
+        var opcodes: [UInt8] = []
+        for token in tokens {
+            switch token {
+            case "NP": row.prefix = .none
+            case "NFx": row.prefix = .noRepeat
+            case "/r": row.hasModRM = true
+            case "mem": row.mod = .memory
+            case "reg": row.mod = .register
+            case "W0": row.w = false
+            case "W1": row.w = true
+            case "B0": row.withoutREXB = true
+            default:
+                if token.hasPrefix("VEX.") {
+                    guard vex(token.split(separator: "."), &row) else { return false }
+                } else if token.hasPrefix("/"), let digit = UInt8(token.dropFirst()), digit < 8 {
+                    row.hasModRM = true
+                    row.digit = digit
+                } else if token.hasPrefix(":"), let byte = UInt8(token.dropFirst(), radix: 16) {
+                    row.hasModRM = true
+                    row.fixedModRM = byte
+                } else {
+                    if token.hasSuffix("+r") { row.opcodeCount = 8 }
+                    if token.hasSuffix("+c") { row.opcodeCount = 16 }
+                    guard let byte = UInt8(token.prefix(2), radix: 16) else { return false }
+                    opcodes.append(byte)
+                }
+            }
+        }
+        if opcodes.count > 1 {
+            switch opcodes[0] {
+            case 0x66: row.prefix = .p66
+            case 0xF3: row.prefix = .pF3
+            case 0xF2: row.prefix = .pF2
+            default: break
+            }
+            if row.prefix == .p66 || row.prefix == .pF3 || row.prefix == .pF2, !row.isVEX { opcodes.removeFirst() }
+        }
+        guard let last = opcodes.last else { return false }
+        row.opcode = last
+        if !row.isVEX {
+            switch opcodes.dropLast() {
+            case []: row.map = .oneByte
+            case [0x0F]: row.map = .map0F
+            case [0x0F, 0x38]: row.map = .map0F38
+            case [0x0F, 0x3A]: row.map = .map0F3A
+            default: return false
+            }
+        }
+        return true
+    }
+
+    private func vex(_ parts: [Substring], _ row: inout OpcodeRow) -> Bool {
+        guard parts.count == 5 else { return false }
+        row.isVEX = true
+        switch parts[1] {
+        case "128": row.vectorLength = .l128
+        case "256": row.vectorLength = .l256
+        case "Lx": row.vectorLength = .either
+        case "LIG": row.vectorLength = .ignored
+        default: return false
+        }
+        switch parts[2] {
+        case "NP": row.prefix = .none
+        case "66": row.prefix = .p66
+        case "F3": row.prefix = .pF3
+        case "F2": row.prefix = .pF2
+        default: return false
+        }
+        switch parts[3] {
+        case "0F": row.map = .map0F
+        case "0F38": row.map = .map0F38
+        case "0F3A": row.map = .map0F3A
+        default: return false
+        }
+        switch parts[4] {
+        case "W0": row.w = false
+        case "W1": row.w = true
+        case "WIG": row.w = nil
+        default: return false
+        }
+        return true
+    }
+
+    // MARK: Operands
+
+    private func operands(_ field: String, _ row: inout OpcodeRow) -> Bool {
+        for token in field.split(separator: ",") {
+            guard row.operandCount < 4, var form = operand(token) else { return false }
+            if token.first.map({ "!:=".contains($0) }) != true, row.operandCount == 0 { form.access = .write }
+            row.operands[Int(row.operandCount)] = form
+            row.operandCount += 1
+        }
+        return true
+    }
+
+    private func operand(_ token: Substring) -> OperandForm? {
+        var form = OperandForm()
+        var name = token
+        switch token.first {
+        case "!": form.access = .readWrite
+        case "=": form.access = .write
+        default: form.access = .read
+        }
+        if let first = name.first, "!:=".contains(first) { name = name.dropFirst() }
+        func fixed(_ kind: OperandForm.Kind, _ number: UInt8, _ size: OperandForm.SizeCode) -> OperandForm {
+            form.kind = kind
+            form.number = number
+            form.size = size
+            form.memorySize = size
+            return form
+        }
+        switch name {
+        case "AL": return fixed(.fixed, 0, .b)
+        case "CL": return fixed(.fixed, 1, .b)
+        case "AX": return fixed(.fixed, 0, .w)
+        case "DX": return fixed(.fixed, 2, .w)
+        case "vAX": return fixed(.fixed, 0, .v)
+        case "zAX": return fixed(.fixed, 0, .z)
+        case "1": return fixed(.one, 0, .b)
+        case "ES": return fixed(.fixedSegment, 0, .w)
+        case "CS": return fixed(.fixedSegment, 1, .w)
+        case "SS": return fixed(.fixedSegment, 2, .w)
+        case "DS": return fixed(.fixedSegment, 3, .w)
+        case "FS": return fixed(.fixedSegment, 4, .w)
+        case "GS": return fixed(.fixedSegment, 5, .w)
+        case "XMM0": return fixed(.xmm0, 0, .dq)
+        case "ST0": return fixed(.st, 0, .t)
+        case "ST1": return fixed(.st, 1, .t)
+        case "STi": return fixed(.sti, 0, .t)
+        case "Is": return fixed(.signedI, 0, .b)
+        default: break
+        }
+        let kinds: [Character: OperandForm.Kind] = [
+            "E": .E, "M": .M, "R": .R, "G": .G, "Z": .Z, "B": .B, "S": .S, "s": .T, "C": .C, "D": .D, "I": .I, "J": .J,
+            "A": .A, "O": .O, "X": .X, "Y": .Y, "P": .P, "Q": .Q, "N": .N, "V": .V, "W": .W, "U": .U, "H": .H, "L": .L,
+        ]
+        guard let letter = name.first, let kind = kinds[letter] else { return nil }
+        form.kind = kind
+        let sizes = name.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
+        guard let size = size(sizes[0]), let memory = size2(sizes, size) else { return nil }
+        form.size = size
+        form.memorySize = memory
+        if kind == .I, size == .z { form.kind = .signedI }
+        switch kind {
+        case .P, .Q, .N: form.size = .q
+        case .V, .W, .U, .H, .L: if size != .x && size != .qq { form.size = .dq }
+        default: break
+        }
+        return form
+    }
+
+    private func size2(_ sizes: [Substring], _ first: OperandForm.SizeCode) -> OperandForm.SizeCode? {
+        sizes.count > 1 ? size(sizes[1]) : first
+    }
+
+    private func size(_ name: Substring) -> OperandForm.SizeCode? {
+        switch name {
+        case "", "fx", "xs": OperandForm.SizeCode.none
+        case "b": .b
+        case "w": .w
+        case "d", "ss": .d
+        case "q", "sd": .q
+        case "t": .t
+        case "dq": .dq
+        case "qq": .qq
+        case "v": .v
+        case "z": .z
+        case "y": .y
+        case "n": .n
+        case "p": .p
+        case "s": .s
+        case "a": .a
+        case "x": .x
+        case "h": .h
+        case "f": .f
+        case "e": .e
+        case "env": .env
+        case "st": .st
+        default: nil
+        }
+    }
+
+    // MARK: Attributes
+
+    private func attribute(_ token: String, _ row: inout OpcodeRow) -> Bool {
+        switch token {
+        case "#integer": row.opcodeClass = .integer
+        case "#system": row.opcodeClass = .system
+        case "#x87": row.opcodeClass = .x87
+        case "#mmx": row.opcodeClass = .mmx
+        case "#sse": row.opcodeClass = .sse
+        case "#vex": row.opcodeClass = .vex
+        case "may": row.flagsMayBeKept = true
+        case "lock": row.lockable = true
+        case "d64": row.operandSize = .default64
+        case "f64": row.operandSize = .forced64
+        case "i64": row.invalidIn64Bit = true
+        case "o64": row.only64Bit = true
+        case "prot": row.onlyProtected = true
+        case "cpl0": row.privileged = true
+        case "end": row.endsBlock = true
+        case "br":
+            row.isBranch = true
+            row.endsBlock = true
+        case "unal": row.unalignedAllowed = true
+        case "vsib": row.vsib = true
+        case "v=branch66": row.vendorDifference = .branch66
+        case "v=farW": row.vendorDifference = .farW
+        case "v=sysenterLong": row.vendorDifference = .sysenterLong
+        case "v=syscallCompat": row.vendorDifference = .syscallCompat
+        default:
+            if let feature = features[token] {
+                row.feature = feature
+            } else if token.hasPrefix("w=") {
+                row.flagsWritten = flags(token)
+            } else if token.hasPrefix("r=") {
+                row.flagsRead = flags(token)
+            } else if token.hasPrefix("u=") {
+                row.flagsUndefined = flags(token)
+            } else if token.hasPrefix("x"), let number = UInt8(token.dropFirst()) {
+                row.exceptionClass = number
+            } else {
+                let two = token.split(separator: "+")
+                guard two.count == 2, let narrow = features[String(two[0])] else { return false }
+                row.feature = narrow
+                row.wideFeature = two[1] == "2" ? .avx2 : features[String(two[1])]
+            }
+        }
+        return true
+    }
+
+    private func flags(_ token: String) -> RFLAGS {
+        var flags: RFLAGS = []
+        for letter in token.utf8.dropFirst(2) {
+            switch letter {
+            case UInt8(ascii: "o"): flags.insert(.OF)
+            case UInt8(ascii: "s"): flags.insert(.SF)
+            case UInt8(ascii: "z"): flags.insert(.ZF)
+            case UInt8(ascii: "a"): flags.insert(.AF)
+            case UInt8(ascii: "p"): flags.insert(.PF)
+            case UInt8(ascii: "c"): flags.insert(.CF)
+            case UInt8(ascii: "d"): flags.insert(.DF)
+            case UInt8(ascii: "i"): flags.insert(.IF)
+            case UInt8(ascii: "t"): flags.insert(.TF)
+            case UInt8(ascii: "n"): flags.insert(.NT)
+            default: flags.formUnion([.VM, .RF])
+            }
+        }
+        return flags
+    }
+}
