@@ -70,7 +70,7 @@ struct OpcodeRowParser {
             case "reg": row.mod = .register
             case "W0": row.w = false
             case "W1": row.w = true
-            case "B0": row.withoutREXB = true
+            case "noB": row.withoutREXB = true
             default:
                 if token.hasPrefix("VEX.") {
                     guard vex(token.split(separator: "."), &row) else { return false }
@@ -192,11 +192,7 @@ struct OpcodeRowParser {
         case "Is": return fixed(.signedI, 0, .b)
         default: break
         }
-        let kinds: [Character: OperandForm.Kind] = [
-            "E": .E, "M": .M, "R": .R, "G": .G, "Z": .Z, "B": .B, "S": .S, "s": .T, "C": .C, "D": .D, "I": .I, "J": .J,
-            "A": .A, "O": .O, "X": .X, "Y": .Y, "P": .P, "Q": .Q, "N": .N, "V": .V, "W": .W, "U": .U, "H": .H, "L": .L,
-        ]
-        guard let letter = name.first, let kind = kinds[letter] else { return nil }
+        guard let letter = name.utf8.first, let kind = kind(letter) else { return nil }
         form.kind = kind
         let sizes = name.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
         guard let size = size(sizes[0]), let memory = size2(sizes, size) else { return nil }
@@ -209,6 +205,36 @@ struct OpcodeRowParser {
         default: break
         }
         return form
+    }
+
+    private func kind(_ letter: UInt8) -> OperandForm.Kind? {
+        switch letter {
+        case UInt8(ascii: "E"): .E
+        case UInt8(ascii: "M"): .M
+        case UInt8(ascii: "R"): .R
+        case UInt8(ascii: "G"): .G
+        case UInt8(ascii: "Z"): .Z
+        case UInt8(ascii: "B"): .B
+        case UInt8(ascii: "S"): .S
+        case UInt8(ascii: "s"): .T
+        case UInt8(ascii: "C"): .C
+        case UInt8(ascii: "D"): .D
+        case UInt8(ascii: "I"): .I
+        case UInt8(ascii: "J"): .J
+        case UInt8(ascii: "A"): .A
+        case UInt8(ascii: "O"): .O
+        case UInt8(ascii: "X"): .X
+        case UInt8(ascii: "Y"): .Y
+        case UInt8(ascii: "P"): .P
+        case UInt8(ascii: "Q"): .Q
+        case UInt8(ascii: "N"): .N
+        case UInt8(ascii: "V"): .V
+        case UInt8(ascii: "W"): .W
+        case UInt8(ascii: "U"): .U
+        case UInt8(ascii: "H"): .H
+        case UInt8(ascii: "L"): .L
+        default: nil
+        }
     }
 
     private func size2(_ sizes: [Substring], _ first: OperandForm.SizeCode) -> OperandForm.SizeCode? {

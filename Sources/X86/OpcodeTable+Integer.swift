@@ -215,8 +215,8 @@ extension OpcodeTable {
         8D /r mem                  | lea         | Gv,M          |
         86 /r                      | xchg        | !Eb,!Gb       | lock
         87 /r                      | xchg        | !Ev,!Gv       | lock
-        F3 90 B0                   | pause       |               |
-        90 B0                      | nop         |               |
+        F3 90 noB                  | pause       |               |
+        90 noB                     | nop         |               |
         90+r                       | xchg        | !Zv,!vAX      |
         0F B0 /r                   | cmpxchg     | !Eb,Gb        | w=oszapc lock
         0F B1 /r                   | cmpxchg     | !Ev,Gv        | w=oszapc lock

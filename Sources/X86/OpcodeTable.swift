@@ -4,7 +4,7 @@
 /// rows after it start from (an attribute of the row replaces one of the same kind).
 ///
 /// **Encoding**: an optional mandatory prefix (`NP 66 F3 F2`, `NFx`: 66 allowed but not F2 and F3), the opcode's bytes, then
-/// `/r` or `/0`…`/7` for a ModRM byte, `:C8` for a fixed one, `mem` or `reg` for what it must name, `W0`/`W1`, `B0` (no REX.B),
+/// `/r` or `/0`…`/7` for a ModRM byte, `:C8` for a fixed one, `mem` or `reg` for what it must name, `W0`/`W1`, `noB` (no REX.B),
 /// `+r` and `+c` on an opcode whose low 3 or 4 bits are a register or a condition.
 /// VEX forms open with `VEX.L.prefix.map.W` (L: 128, 256, Lx for both, LIG for ignored). Rows without an operand in VEX.vvvv
 /// demand 1111 there.
