@@ -4,7 +4,7 @@ import Glibc
 /// A decoded block: a header, its ops, and a copy of the bytes that they were decoded from, in one piece of the arena.
 ///
 /// A block lies in one page, has one entry, and is looked up by the host address of its first byte and the mode.
-struct Block {
+@safe struct Block {
     /// Of the first byte.
     var hostAddress: UInt
     var next: UnsafeMutablePointer<Block>?
@@ -24,6 +24,15 @@ struct Block {
 /// SAFETY: wraps a block in the arena, valid until the cache is emptied, which happens only between blocks.
 @safe struct BlockReference: Equatable {
     let pointer: UnsafeMutablePointer<Block>
+
+    @inline(__always) init(_ pointer: UnsafeMutablePointer<Block>) { unsafe self.pointer = pointer }
+
+    /// From a link that an op holds.
+    @inline(__always) init(_ address: UInt) {
+        unsafe pointer = UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
+    }
+
+    @inline(__always) var address: UInt { unsafe UInt(bitPattern: pointer) }
 
     @inline(__always) var block: Block {
         unsafeAddress { unsafe UnsafePointer(pointer) }
@@ -45,7 +54,7 @@ struct Block {
 
 /// All decoded blocks of one vCPU, and the lookups by linear address.
 @safe final class BlockCache {
-    struct Lookup {
+    @safe struct Lookup {
         var linear: UInt64 = 0
         /// `BlockCache.lookupKey` at the time; 0 never matches.
         var key: UInt64 = 0
@@ -103,7 +112,7 @@ struct Block {
         guard unsafe slot.pointee.linear == linear, unsafe slot.pointee.key == key(cpu), let block = unsafe slot.pointee.block,
             unsafe block.pointee.codeGeneration == cpu.state.codeGeneration
         else { return nil }
-        return unsafe BlockReference(pointer: block)
+        return unsafe BlockReference(block)
     }
 
     func remember(_ cpu: CPU, linear: UInt64, _ reference: BlockReference) {
@@ -122,7 +131,7 @@ struct Block {
         var candidate = unsafe bucket(hostAddress).pointee
         while let block = unsafe candidate {
             if unsafe block.pointee.hostAddress == hostAddress, unsafe block.pointee.mode == mode {
-                return unsafe BlockReference(pointer: block)
+                return unsafe BlockReference(block)
             }
             unsafe candidate = block.pointee.next
         }
@@ -151,7 +160,7 @@ struct Block {
         let place = unsafe (arena + used).assumingMemoryBound(to: Block.self)
         used += size
         unsafe place.initialize(to: block)
-        let reference = unsafe BlockReference(pointer: place)
+        let reference = unsafe BlockReference(place)
         unsafe reference.firstOp.initialize(from: ops, count: ops.count)
         unsafe reference.bytes.copyMemory(from: bytes, byteCount: Int(block.byteLength))
         let head = unsafe bucket(block.hostAddress)

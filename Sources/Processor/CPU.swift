@@ -1,3 +1,5 @@
+import X86
+
 /// A vCPU's state by its address: what instruction semantics work on.
 ///
 /// SAFETY: the pointer is valid for as long as the `VirtualProcessor` that made it lives, is used by one thread at a
@@ -5,9 +7,12 @@
 @safe struct CPU {
     let pointer: UnsafeMutablePointer<CPUState>
 
-    @inline(__always) init(_ raw: UnsafeMutableRawPointer) {
-        unsafe pointer = raw.assumingMemoryBound(to: CPUState.self)
+    @inline(__always) init(_ address: UInt) {
+        unsafe pointer = UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
     }
+
+    /// What handlers are given.
+    @inline(__always) var address: UInt { unsafe UInt(bitPattern: pointer) }
 
     @inline(__always) var state: CPUState {
         unsafeAddress { unsafe UnsafePointer(pointer) }
@@ -58,8 +63,8 @@
 
     /// The RIP of the running instruction, from its op.
     @inline(__always) var instructionRIP: UInt64 {
-        let op = unsafe state.currentOp.pointee
-        return maskedRIP(unsafe pointer.pointee.blockRIP &+ UInt64(op.nextOffset) &- UInt64(op.length))
+        let cursor = OpCursor(state.currentOp)
+        return maskedRIP(state.blockRIP &+ UInt64(cursor.op.nextOffset) &- UInt64(cursor.op.length))
     }
 
     /// A RIP cut to what the code size can hold.
@@ -68,10 +73,8 @@
     }
 
     /// Makes the current op stop with `stop`; for handlers to return.
-    @inline(__always) func stopped(_ stop: Stop) -> UnsafeMutableRawPointer? {
-        unsafe pointer.pointee.stop = stop
-        return nil
+    @inline(__always) func stopped(_ stop: Stop) -> UInt {
+        state.stop = stop
+        return 0
     }
 }
-
-import X86

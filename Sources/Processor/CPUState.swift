@@ -1,7 +1,9 @@
+import X86
+
 /// A vCPU's architectural state: one plain struct at a fixed address, shared by the executors and by the ioctls.
 ///
 /// Instruction operands name registers by byte offset into it (`CPUState.offset(of:)`), so that AH is RAX's offset plus one.
-public struct CPUState {
+@safe public struct CPUState {
     /// The XSAVE area in its standard form: legacy region, header, YMM_Hi128 at 576. First, so that it is 64-byte aligned.
     /// Intel SDM vol. 1, 13.4.
     public var xsave = InlineArray<128, UInt64>(repeating: 0)
@@ -26,6 +28,7 @@ public struct CPUState {
 
     // MARK: What the memory fast path reads.
     /// The table of translations for the current privilege (`TLB.swift`).
+    // SAFETY: a table of `TLB`, which lives as long as the state.
     var tlb: UnsafeMutablePointer<TLBEntry>
     /// In the low 12 bits of each valid tag; changing it empties the TLB.
     var tlbGeneration: UInt64 = 1
@@ -35,8 +38,8 @@ public struct CPUState {
     var exitRequest: UInt32 = 0
     /// What decoded code depends on beside its bytes; see `CodeMode`.
     var codeMode = CodeMode(rawValue: 0)
-    /// The op that is being executed, for stops raised below it.
-    var currentOp: UnsafeMutablePointer<Op>
+    /// The address of the op that is being executed, for stops raised below it.
+    var currentOp: UInt
     /// Why the last handler returned no successor.
     var stop = Stop.boundary
     /// Instructions begun in blocks: a lower bound of those retired by at most one block.
@@ -148,5 +151,14 @@ struct CodeMode: RawRepresentable, Hashable {
     static let wideStack = CodeMode(rawValue: 1 << 6)
     /// The FPU and vector state is not to be touched (CR0.EM, CR0.TS, CR4.OSFXSR, XCR0…): FP and SIMD go the checked way.
     static let checksFPU = CodeMode(rawValue: 1 << 7)
+    /// The guest's CPUID names AMD or Hygon: a few encodings differ.
+    static let amd = CodeMode(rawValue: 1 << 8)
+
+    /// Decodes as this mode has it.
+    func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) -> Instruction {
+        try unsafe Decoder.decode(
+            bytes, codeSize: CodeSize(rawValue: codeSize), realOrV86: contains(.realOrV86), vendor: contains(.amd) ? .amd : .intel)
+    }
+
     func contains(_ other: CodeMode) -> Bool { rawValue & other.rawValue == other.rawValue }
 }

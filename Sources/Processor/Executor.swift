@@ -21,7 +21,7 @@ extension VirtualProcessor {
 
     private var needsAttention: Bool {
         cpu.state.exitRequest != 0 || cpu.state.interruptShadow != 0 || cpu.state.pendingException.isPending
-            || isStepping || cpu.state.systemFlags & RFlags.trap != 0
+            || isStepping || cpu.state.systemFlags & RFLAGS.TF.rawValue != 0
     }
 
     /// Runs from `state.rip` until a handler returns no successor; nil: go on.
@@ -29,11 +29,10 @@ extension VirtualProcessor {
         let stop: Stop
         do throws(Stop) {
             guard let block = try currentBlock() else { return step() }
-            var next = unsafe cpu.enter(block, at: cpu.state.rip)
-            while let op = unsafe next {
-                let cursor = unsafe OpCursor(op)
-                unsafe cpu.pointer.pointee.currentOp = cursor.pointer
-                unsafe next = unsafe cursor.op.handler(UnsafeMutableRawPointer(cpu.pointer), op)
+            var next = cpu.enter(block, at: cpu.state.rip)
+            while next != 0 {
+                cpu.state.currentOp = next
+                next = OpCursor(next).op.handler(cpu.address, next)
             }
             stop = cpu.state.stop
             if stop.kind == .fault || stop.kind == .careful || stop.kind == .exitBefore || stop.kind == .hostFault {
@@ -49,7 +48,7 @@ extension VirtualProcessor {
     /// Executes one instruction by itself, exactly: MMIO writes wait until it is complete, traps are taken after it.
     func step() -> ProcessorExit? {
         let stop: Stop
-        let trap = cpu.state.systemFlags & RFlags.trap != 0
+        let trap = cpu.state.systemFlags & RFLAGS.TF.rawValue != 0
         transaction.rewind()
         transaction.isCareful = true
         // A shadow lasts for one instruction; one that makes a new shadow sets it again.
@@ -57,15 +56,15 @@ extension VirtualProcessor {
         cpu.state.interruptShadow = 0
         do throws(Stop) {
             let op = try fetchSingle()
-            unsafe cpu.pointer.pointee.blockRIP = cpu.state.rip
-            unsafe cpu.pointer.pointee.currentOp = op
+            cpu.state.blockRIP = cpu.state.rip
+            cpu.state.currentOp = op
             cpu.state.instructionCount &+= 1
-            let next = unsafe op.pointee.handler(UnsafeMutableRawPointer(cpu.pointer), UnsafeMutableRawPointer(op))
-            if unsafe next != nil {
+            let cursor = OpCursor(op)
+            let next = cursor.op.handler(cpu.address, op)
+            if next != 0 {
                 // A straight instruction, or a branch that went on into a block.
-                let isStraight = unsafe next == UnsafeMutableRawPointer(op + 1)
-                if isStraight {
-                    cpu.state.rip = cpu.maskedRIP(cpu.state.blockRIP &+ UInt64(unsafe op.pointee.nextOffset))
+                if next == cursor.next {
+                    cpu.state.rip = cpu.maskedRIP(cpu.state.blockRIP &+ UInt64(cursor.op.nextOffset))
                 } else {
                     cpu.state.rip = cpu.state.blockRIP
                 }
@@ -179,7 +178,7 @@ extension VirtualProcessor {
             let rest = unsafe UnsafeRawBufferPointer(start: code + length, count: min(available - length, 15))
             let last = (Int(linear & 4095) + length + min(rest.count, 15) - 1) / 64
             markCode(place.records, place.page, VirtualProcessor.lines(firstLine, last))
-            guard let instruction = unsafe try? Decoder.decode(rest, mode.decoderMode) else { break }
+            guard let instruction = unsafe try? mode.decode(rest) else { break }
             let (op, ends) = Lowering.lower(instruction, mode: mode, offset: length)
             ops.append(op)
             length += Int(instruction.length)

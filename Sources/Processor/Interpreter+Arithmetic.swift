@@ -61,25 +61,25 @@ enum Xor: BinaryOperation {
 
 extension CPU {
     /// op r, r.
-    @inline(__always) func binary<O: BinaryOperation, W: OperandWidth>(_ op: UnsafeMutableRawPointer, _: O.Type, rr: W.Type) -> UnsafeMutableRawPointer? {
-        let cursor = unsafe OpCursor(op)
+    @inline(__always) func binary<O: BinaryOperation, W: OperandWidth>(_ op: UInt, _: O.Type, rr: W.Type) -> UInt {
+        let cursor = OpCursor(op)
         let result = O.apply(self, register(cursor.op.destination, as: W.self), register(cursor.op.source, as: W.self))
         setRegister(cursor.op.destination, result)
-        return unsafe cursor.next
+        return cursor.next
     }
 
     /// op r, imm.
-    @inline(__always) func binary<O: BinaryOperation, W: OperandWidth>(_ op: UnsafeMutableRawPointer, _: O.Type, ri: W.Type) -> UnsafeMutableRawPointer? {
-        let cursor = unsafe OpCursor(op)
+    @inline(__always) func binary<O: BinaryOperation, W: OperandWidth>(_ op: UInt, _: O.Type, ri: W.Type) -> UInt {
+        let cursor = OpCursor(op)
         let result = O.apply(self, register(cursor.op.destination, as: W.self), W(truncatingIfNeeded: cursor.op.immediate))
         setRegister(cursor.op.destination, result)
-        return unsafe cursor.next
+        return cursor.next
     }
 
     /// op r, m.
-    @inline(__always) func binary<O: BinaryOperation, W: OperandWidth>(_ op: UnsafeMutableRawPointer, _: O.Type, rm: W.Type) -> UnsafeMutableRawPointer? {
-        let cursor = unsafe OpCursor(op)
-        return unsafe instruction(cursor) { () throws(Stop) in
+    @inline(__always) func binary<O: BinaryOperation, W: OperandWidth>(_ op: UInt, _: O.Type, rm: W.Type) -> UInt {
+        let cursor = OpCursor(op)
+        return instruction(cursor) { () throws(Stop) in
             let source: W = try readOperand(cursor)
             setRegister(cursor.op.destination, O.apply(self, register(cursor.op.destination, as: W.self), source))
         }
@@ -100,14 +100,14 @@ extension Interpreter {
 
     private static let add = BinaryForms(
         rr: Widths(
-            byte: { unsafe CPU($0).binary($1, Add.self, rr: UInt8.self) }, word: { unsafe CPU($0).binary($1, Add.self, rr: UInt16.self) },
-            long: { unsafe CPU($0).binary($1, Add.self, rr: UInt32.self) }, quad: { unsafe CPU($0).binary($1, Add.self, rr: UInt64.self) }),
+            byte: { CPU($0).binary($1, Add.self, rr: UInt8.self) }, word: { CPU($0).binary($1, Add.self, rr: UInt16.self) },
+            long: { CPU($0).binary($1, Add.self, rr: UInt32.self) }, quad: { CPU($0).binary($1, Add.self, rr: UInt64.self) }),
         ri: Widths(
-            byte: { unsafe CPU($0).binary($1, Add.self, ri: UInt8.self) }, word: { unsafe CPU($0).binary($1, Add.self, ri: UInt16.self) },
-            long: { unsafe CPU($0).binary($1, Add.self, ri: UInt32.self) }, quad: { unsafe CPU($0).binary($1, Add.self, ri: UInt64.self) }),
+            byte: { CPU($0).binary($1, Add.self, ri: UInt8.self) }, word: { CPU($0).binary($1, Add.self, ri: UInt16.self) },
+            long: { CPU($0).binary($1, Add.self, ri: UInt32.self) }, quad: { CPU($0).binary($1, Add.self, ri: UInt64.self) }),
         rm: Widths(
-            byte: { unsafe CPU($0).binary($1, Add.self, rm: UInt8.self) }, word: { unsafe CPU($0).binary($1, Add.self, rm: UInt16.self) },
-            long: { unsafe CPU($0).binary($1, Add.self, rm: UInt32.self) }, quad: { unsafe CPU($0).binary($1, Add.self, rm: UInt64.self) }))
+            byte: { CPU($0).binary($1, Add.self, rm: UInt8.self) }, word: { CPU($0).binary($1, Add.self, rm: UInt16.self) },
+            long: { CPU($0).binary($1, Add.self, rm: UInt32.self) }, quad: { CPU($0).binary($1, Add.self, rm: UInt64.self) }))
 
     private static func lower(_ l: inout Lowering, _ forms: BinaryForms) -> Bool {
         let size = l.size(of: l.operand0)

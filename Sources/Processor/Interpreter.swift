@@ -1,81 +1,81 @@
 import X86
 
-/// Handlers of ops, an instruction family per file. A handler is a C function of the CPU state and the op; it returns
-/// the next op, or nil with `CPUState.stop` saying why.
+/// Handlers of ops, an instruction family per file. A handler is a C function of the addresses of CPU state and op; it
+/// returns the next op's, or 0 with `CPUState.stop` saying why.
 ///
 /// A handler changes nothing before its last memory access can't fault any more, so that every fault is precise and
 /// an instruction can be executed again when a memory access has to be answered by userspace.
 enum Interpreter {
     /// Ends the block; the run loop goes on after this instruction.
-    static let leave: Op.Handler = { raw, op in unsafe CPU(raw).leave(OpCursor(op)) }
+    static let leave: Op.Handler = { CPU($0).leave(OpCursor($1)) }
     /// Ends a block that ends without a branch.
-    static let goOn: Op.Handler = { raw, op in unsafe CPU(raw).branch(OpCursor(op), to: UInt64(OpCursor(op).op.nextOffset)) }
+    static let goOn: Op.Handler = { CPU($0).branch(OpCursor($1), to: UInt64(OpCursor($1).op.nextOffset)) }
     /// Bytes that are no instruction, or none that the guest is offered.
-    static let undefined: Op.Handler = { raw, _ in unsafe CPU(raw).stopped(.invalidOpcode) }
+    static let undefined: Op.Handler = { cpu, _ in CPU(cpu).stopped(.invalidOpcode) }
 }
 
 extension CPU {
     /// Runs the body of an instruction that may stop, then the next op.
-    @inline(__always) func instruction(_ cursor: OpCursor, _ body: () throws(Stop) -> Void) -> UnsafeMutableRawPointer? {
+    @inline(__always) func instruction(_ cursor: OpCursor, _ body: () throws(Stop) -> Void) -> UInt {
         do {
             try body()
-            return unsafe cursor.next
+            return cursor.next
         } catch {
-            return unsafe stopped(error)
+            return stopped(error)
         }
     }
 
     /// Ends the block behind the current instruction: for instructions after which mode or rights may differ.
-    @inline(__always) func leave(_ cursor: OpCursor) -> UnsafeMutableRawPointer? {
+    @inline(__always) func leave(_ cursor: OpCursor) -> UInt {
         state.rip = maskedRIP(state.blockRIP &+ UInt64(cursor.op.nextOffset))
-        return unsafe stopped(.boundary)
+        return stopped(.boundary)
     }
 
     /// As `instruction`, for an instruction that ends its block (and has not set RIP itself).
-    @inline(__always) func lastInstruction(_ cursor: OpCursor, _ body: () throws(Stop) -> Void) -> UnsafeMutableRawPointer? {
+    @inline(__always) func lastInstruction(_ cursor: OpCursor, _ body: () throws(Stop) -> Void) -> UInt {
         do {
             try body()
-            return unsafe leave(cursor)
+            return leave(cursor)
         } catch {
-            return unsafe stopped(error)
+            return stopped(error)
         }
     }
 
     /// As `instruction`, for one that has set `state.rip` itself (far transfers, IRET, SYSCALL).
-    @inline(__always) func transfer(_ body: () throws(Stop) -> Void) -> UnsafeMutableRawPointer? {
+    @inline(__always) func transfer(_ body: () throws(Stop) -> Void) -> UInt {
         do {
             try body()
-            return unsafe stopped(.boundary)
+            return stopped(.boundary)
         } catch {
-            return unsafe stopped(error)
+            return stopped(error)
         }
     }
 
     // MARK: Going from block to block
 
     /// A direct branch to `blockRIP` + `offset` (64-bit code; 32-bit code after masking). The op's `link` is its own.
-    @inline(__always) func branch(_ cursor: OpCursor, to offset: UInt64) -> UnsafeMutableRawPointer? {
+    @inline(__always) func branch(_ cursor: OpCursor, to offset: UInt64) -> UInt {
         let target = maskedRIP(state.blockRIP &+ offset)
-        if let link = unsafe cursor.op.link, state.exitRequest == 0 {
-            let block = unsafe BlockReference(pointer: link.assumingMemoryBound(to: Block.self))
-            if block.block.codeGeneration == state.codeGeneration { return unsafe enter(block, at: target) }
+        if cursor.op.link != 0, state.exitRequest == 0 {
+            let block = BlockReference(cursor.op.link)
+            if block.block.codeGeneration == state.codeGeneration { return enter(block, at: target) }
         }
-        return unsafe branchSlowly(cursor, to: target)
+        return branchSlowly(cursor, to: target)
     }
 
     /// An indirect branch within the code segment to `target`, already masked to the operand size and checked.
-    @inline(__always) func branch(indirectlyTo target: UInt64) -> UnsafeMutableRawPointer? {
+    @inline(__always) func branch(indirectlyTo target: UInt64) -> UInt {
         if state.exitRequest == 0, let block = processor.blocks.recall(self, linear: codeLinear(target)) {
-            return unsafe enter(block, at: target)
+            return enter(block, at: target)
         }
         state.rip = target
-        return unsafe stopped(.boundary)
+        return stopped(.boundary)
     }
 
-    @inline(__always) func enter(_ block: BlockReference, at rip: UInt64) -> UnsafeMutableRawPointer? {
+    @inline(__always) func enter(_ block: BlockReference, at rip: UInt64) -> UInt {
         state.blockRIP = rip
         state.instructionCount &+= UInt64(block.block.instructionCount)
-        return unsafe UnsafeMutableRawPointer(block.firstOp)
+        return unsafe UInt(bitPattern: block.firstOp)
     }
 
     /// The linear address of an offset in CS.
@@ -83,16 +83,16 @@ extension CPU {
         state.codeMode.codeSize == 8 ? rip : (rip &+ self[segment: .cs].base) & 0xFFFF_FFFF
     }
 
-    @inline(never) private func branchSlowly(_ cursor: OpCursor, to target: UInt64) -> UnsafeMutableRawPointer? {
+    @inline(never) private func branchSlowly(_ cursor: OpCursor, to target: UInt64) -> UInt {
         let linear = codeLinear(target)
         if state.exitRequest == 0, let block = processor.blocks.recall(self, linear: linear) {
             // Within a page the translation is that of the running code: a link needs no further check.
             if (linear ^ codeLinear(state.blockRIP)) & ~0xFFF == 0, !processor.isStepping {
-                unsafe cursor.op.link = UnsafeMutableRawPointer(block.pointer)
+                cursor.op.link = block.address
             }
-            return unsafe enter(block, at: target)
+            return enter(block, at: target)
         }
         state.rip = target
-        return unsafe stopped(.boundary)
+        return stopped(.boundary)
     }
 }

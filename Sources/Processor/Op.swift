@@ -1,15 +1,18 @@
+import X86
+
 /// A decoded instruction as the interpreter executes it: 48 bytes, read through a pointer and never copied on the hot path.
 struct Op {
-    /// Executes the op and returns its successor, or nil with `CPUState.stop` set.
-    typealias Handler = @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer) -> UnsafeMutableRawPointer?
+    /// Executes an op: given the addresses of the state and of the op, returns the address of the next op, or 0 with
+    /// `CPUState.stop` set. Addresses, so that semantics need no `unsafe`: only `CPU` and `OpCursor` take them apart.
+    typealias Handler = @convention(c) (UInt, UInt) -> UInt
 
     var handler: Handler
     /// The immediate, extended to 64 bits; a branch's target relative to `blockRIP`.
     var immediate: UInt64 = 0
     /// Displacement of the memory operand (RIP-relative ones count from `blockRIP`).
     var displacement: UInt64 = 0
-    /// A direct branch: the block that its target was last, or nil. Others: free for the family (`Op.link`).
-    var link: UnsafeMutableRawPointer?
+    /// A direct branch: the address of the block that its target was last, or 0. Others: free for the family (`Op.link`).
+    var link: UInt = 0
     /// Registers by byte offset into `CPUState`.
     var destination: UInt16 = CPUState.zeroOffset
     var source: UInt16 = CPUState.zeroOffset
@@ -50,8 +53,8 @@ enum Addressing: UInt8 {
 @safe struct OpCursor {
     let pointer: UnsafeMutablePointer<Op>
 
-    @inline(__always) init(_ raw: UnsafeMutableRawPointer) {
-        unsafe pointer = raw.assumingMemoryBound(to: Op.self)
+    @inline(__always) init(_ address: UInt) {
+        unsafe pointer = UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
     }
 
     @inline(__always) var op: Op {
@@ -60,7 +63,5 @@ enum Addressing: UInt8 {
     }
 
     /// The op that follows in the block.
-    @inline(__always) var next: UnsafeMutableRawPointer? { unsafe UnsafeMutableRawPointer(pointer + 1) }
+    @inline(__always) var next: UInt { unsafe UInt(bitPattern: pointer + 1) }
 }
-
-import X86

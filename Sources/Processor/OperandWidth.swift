@@ -1,5 +1,5 @@
 /// The widths that integer instructions come in: UInt8, UInt16, UInt32, UInt64.
-protocol OperandWidth: FixedWidthInteger & UnsignedInteger & BitwiseCopyable {
+protocol OperandWidth: FixedWidthInteger & UnsignedInteger & BitwiseCopyable & AtomicInteger {
     associatedtype Signed: FixedWidthInteger & SignedInteger & BitwiseCopyable
     static var bits: Int { get }
 }

@@ -94,4 +94,8 @@ public struct ExitRequest: OptionSet, Sendable {
     public static let interruptWindow = ExitRequest(rawValue: 32)
     /// An exception to deliver, single-stepping, TF or breakpoints: one instruction at a time.
     public static let careful = ExitRequest(rawValue: 64)
+    /// The block that just ended has written to a device of the client's: hand the writes out.
+    public static let deferredWrites = ExitRequest(rawValue: 128)
+    /// A page of which this vCPU may hold a write translation has begun to hold code.
+    public static let newCodePage = ExitRequest(rawValue: 256)
 }

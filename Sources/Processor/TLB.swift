@@ -1,3 +1,5 @@
+import X86
+
 /// One entry of the software TLB: tags by kind of access, and what to add to a linear address to reach host memory.
 ///
 /// A tag is the linear page address with the TLB's generation in its low 12 bits; 0 matches nothing. A write tag is
@@ -19,6 +21,8 @@ enum TLBView: Int, CaseIterable {
     case supervisor, user
     /// Supervisor with SMAP in force (CR4.SMAP, EFLAGS.AC clear): user pages are not data.
     case supervisorSMAP
+    /// Every data access goes the slow way: alignment checks (CR0.AM, EFLAGS.AC, CPL 3) or data breakpoints are on.
+    case watched
 }
 
 /// What an access does. Raw values are the page-fault error code's bits where there are such.
@@ -122,5 +126,3 @@ extension CPU {
         try write(linear, cursor.op.segment, try change(old))
     }
 }
-
-import X86

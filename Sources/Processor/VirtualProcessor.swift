@@ -15,6 +15,9 @@ internal import X86
     unowned let host: any ProcessorHost
     let blocks: BlockCache
     let tlb: TLB
+    let singleOps = SingleOps()
+    /// Bits of an 8-byte paging entry above the guest's physical address width.
+    var reservedAddressBits: UInt64 = 0
 
     /// What the client must act on, valid after `run` returned it and while `Stop.exitBefore`/`.exitAfter` is under way.
     var exit = ProcessorExit.requested
@@ -28,13 +31,13 @@ internal import X86
         self.memory = memory
         self.host = host
         unsafe storage = .allocate(byteCount: MemoryLayout<CPUState>.stride, alignment: 64)
-        unsafe cpu = CPU(storage)
+        cpu = unsafe CPU(UInt(bitPattern: storage))
         blocks = BlockCache()
         tlb = TLB()
         let segments = InlineArray<8, SegmentRegister>(repeating: SegmentRegister())
         unsafe cpu.pointer.initialize(
             to: CPUState(
-                tlb: tlb.entries(.supervisor), currentOp: blocks.idleOp, processor: self, segments: segments))
+                tlb: tlb.entries(.supervisor), currentOp: UInt(bitPattern: blocks.idleOp), processor: self, segments: segments))
         reset()
     }
 
@@ -54,8 +57,15 @@ internal import X86
 
     /// Derived state (privilege view, code mode, translations) follows what the owner wrote to `state`.
     public func stateChanged() {
+        cpuidChanged()
         cpu.updateMode()
         flushTranslations()
+    }
+
+    /// The guest's CPUID was set: its physical address width is kept at hand.
+    public func cpuidChanged() {
+        let width = host.cpuid(leaf: 0x8000_0008, subleaf: 0).eax & 0xFF
+        reservedAddressBits = PageTableEntry.reservedAddressBits(physicalAddressBits: width == 0 ? 36 : UInt8(width))
     }
 
     /// Drops what was cached of page tables and regions; from the vCPU's own thread or while it does not run.
@@ -69,23 +79,20 @@ internal import X86
 
     /// Makes the run loop look at `what` at the next block boundary. Any thread, any time; async-signal-safe.
     public func request(_ what: ExitRequest) {
-        _ = exitRequests.bitwiseOr(what.rawValue, ordering: .sequentiallyConsistent)
+        _ = unsafe exitRequests.pointee.bitwiseOr(what.rawValue, ordering: .sequentiallyConsistent)
     }
 
     /// Takes requests back; true where one of them was set.
     @discardableResult
     public func withdraw(_ what: ExitRequest) -> Bool {
-        exitRequests.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue & what.rawValue != 0
+        unsafe exitRequests.pointee.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue & what.rawValue != 0
     }
 
-    var pendingRequests: ExitRequest { ExitRequest(rawValue: exitRequests.load(ordering: .acquiring)) }
+    var pendingRequests: ExitRequest { unsafe ExitRequest(rawValue: exitRequests.pointee.load(ordering: .acquiring)) }
 
-    private var exitRequests: Atomic<UInt32> {
-        @_transparent unsafeAddress {
-            // SAFETY: the field is a UInt32 at a fixed, aligned address, and is written through this only.
-            let field = unsafe UnsafeRawPointer(storage) + VirtualProcessor.exitRequestOffset
-            return unsafe field.assumingMemoryBound(to: Atomic<UInt32>.self)
-        }
+    /// The field as an atomic. SAFETY: a UInt32 at a fixed, aligned address, changed through this only.
+    private var exitRequests: UnsafeMutablePointer<Atomic<UInt32>> {
+        unsafe (storage + VirtualProcessor.exitRequestOffset).assumingMemoryBound(to: Atomic<UInt32>.self)
     }
 
     private static let exitRequestOffset = MemoryLayout<CPUState>.offset(of: \.exitRequest) ?? 0
