@@ -1,2 +1,3 @@
 #include <linux/kvm.h>
 #include <linux/kvm_para.h>
+#include <sys/eventfd.h>
