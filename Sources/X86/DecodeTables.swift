@@ -52,6 +52,8 @@
         static let vector = RowFlags(rawValue: 32)
         /// ModRM.rm is a register whatever mod says.
         static let alwaysRegister = RowFlags(rawValue: 64)
+        /// VEX.W chooses no row: it is an operand's size in 64-bit mode and ignored elsewhere.
+        static let anyW = RowFlags(rawValue: 128)
     }
 
     // SAFETY: allocated once, filled before they are published, never freed or written again.
@@ -141,6 +143,7 @@
         var flags: RowFlags = []
         if row.lockable { flags.insert(.lockable) }
         if row.vsib { flags.insert(.vsib) }
+        if row.w == nil { flags.insert(.anyW) }
         if row.opcodeClass == .sse || row.opcodeClass == .vex { flags.insert(.vector) }
         switch row.prefix {
         case .p66: flags.insert(.mandatory66)

@@ -10,6 +10,7 @@ extension Decoder.Run {
         let isRegister = !instruction.hasModRM || instruction.modRM >= 0xC0 || flags.contains(.alwaysRegister)
         if instruction.prefixes.contains(.lock), !flags.contains(.lockable) || isRegister { throw .invalid }
 
+        if isVEX, !is64, flags.contains(.anyW) { instruction.rexW = false }
         if has67 { instruction.prefixes.insert(.addressSize) }
         if !isVEX {
             if has66, !flags.contains(.mandatory66) { instruction.prefixes.insert(.operandSize) }
@@ -141,7 +142,7 @@ extension Decoder.Run {
         case .qq: 32
         case .v: instruction.operandSize
         case .z: min(instruction.operandSize, 4)
-        case .y: instruction.rexW && is64 ? 8 : 4
+        case .y: instruction.rexW ? 8 : 4
         case .n: is64 ? 8 : 4
         case .p: 2 &+ instruction.operandSize
         case .s: is64 ? 10 : 6
