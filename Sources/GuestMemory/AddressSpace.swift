@@ -35,6 +35,15 @@ internal import Synchronization
         return unsafe address &- candidate.pointee.base < candidate.pointee.size ? candidate : nil
     }
 
+    /// Whether a host address lies in one of the regions; async-signal-safe.
+    public func holds(hostAddress: UInt) -> Bool {
+        for index in 0..<count {
+            let start = unsafe UInt(bitPattern: storage[index].host)
+            if hostAddress >= start, unsafe hostAddress - start < UInt(storage[index].size) { return true }
+        }
+        return false
+    }
+
     /// The regions in order of address.
     public var regions: [MemoryRegion] { (0..<count).map { unsafe storage[$0] } }
 }

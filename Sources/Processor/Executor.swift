@@ -8,16 +8,27 @@ extension VirtualProcessor {
     public func run() -> ProcessorExit {
         // The client may have written guest memory since the last run.
         cpu.state.codeGeneration &+= 1
-        if let exit = nextDeferredWrite() { return exit }
+        if unsafe HostFault.guarding(faultContext, { CPU($0).processor.loop() }, cpu.address) { return exit }
+        if isExecuting { cpu.state.rip = cpu.instructionRIP }
+        isExecuting = false
+        transaction.abandon()
+        return unsafe .hostFault(address: UInt64(faultContext.pointee.faultAddress))
+    }
+
+    /// Runs until `exit` says why not to go on.
+    private func loop() {
+        if let exit = nextDeferredWrite() { return leave(exit) }
         if transaction.isActive {
             // The instruction that waited for an answer comes first, before any event.
-            if let exit = step() { return exit }
+            if let exit = step() { return leave(exit) }
         }
         while true {
-            if needsAttention, let exit = attend() { return exit }
-            if let exit = runBlocks() { return exit }
+            if needsAttention, let exit = attend() { return leave(exit) }
+            if let exit = runBlocks() { return leave(exit) }
         }
     }
+
+    private func leave(_ exit: ProcessorExit) { self.exit = exit }
 
     private var needsAttention: Bool {
         cpu.state.exitRequest != 0 || cpu.state.interruptShadow != 0 || cpu.state.pendingException.isPending
@@ -30,12 +41,14 @@ extension VirtualProcessor {
         do throws(Stop) {
             guard let block = try currentBlock() else { return step() }
             var next = cpu.enter(block, at: cpu.state.rip)
+            isExecuting = true
             while next != 0 {
                 cpu.state.currentOp = next
                 next = OpCursor(next).op.handler(cpu.address, next)
             }
+            isExecuting = false
             stop = cpu.state.stop
-            if stop.kind == .fault || stop.kind == .careful || stop.kind == .exitBefore || stop.kind == .hostFault {
+            if stop.kind == .fault || stop.kind == .careful || stop.kind == .exitBefore {
                 cpu.state.rip = cpu.instructionRIP
             }
         } catch {
@@ -60,7 +73,9 @@ extension VirtualProcessor {
             cpu.state.currentOp = op
             cpu.state.instructionCount &+= 1
             let cursor = OpCursor(op)
+            isExecuting = true
             let next = cursor.op.handler(cpu.address, op)
+            isExecuting = false
             if next != 0 {
                 // A straight instruction, or a branch that went on into a block.
                 if next == cursor.next {
@@ -71,7 +86,7 @@ extension VirtualProcessor {
                 stop = .boundary
             } else {
                 stop = cpu.state.stop
-                if stop.kind == .fault || stop.kind == .careful || stop.kind == .exitBefore || stop.kind == .hostFault {
+                if stop.kind == .fault || stop.kind == .careful || stop.kind == .exitBefore {
                     cpu.state.rip = cpu.instructionRIP
                 }
             }
@@ -101,7 +116,6 @@ extension VirtualProcessor {
             return deliverFault(stop)
         case .careful: return step()
         case .exitBefore, .exitAfter: return exit
-        case .hostFault: return .hostFault(address: hostFaultAddress)
         }
     }
 

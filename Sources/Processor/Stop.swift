@@ -11,8 +11,6 @@ struct Stop: Error, Equatable {
         case exitBefore
         /// Userspace must act; the instruction is complete and `CPUState.rip` is past it.
         case exitAfter
-        /// The host's memory behind the guest's failed (SIGSEGV, SIGBUS): KVM_RUN ends with EFAULT.
-        case hostFault
     }
 
     var kind: Kind
@@ -24,7 +22,6 @@ struct Stop: Error, Equatable {
     static let careful = Stop(kind: .careful)
     static let exitBefore = Stop(kind: .exitBefore)
     static let exitAfter = Stop(kind: .exitAfter)
-    static let hostFault = Stop(kind: .hostFault)
 
     /// A fault without an error code.
     static func fault(_ vector: UInt8) -> Stop { Stop(kind: .fault, vector: vector) }

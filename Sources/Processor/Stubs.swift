@@ -5,7 +5,6 @@ extension VirtualProcessor {
     func attend() -> ProcessorExit? { withdraw(.leave); return .requested }
     func afterInstruction(trap: Bool) {}
     func reset() {}
-    var hostFaultAddress: UInt64 { 0 }
     func noteDataBreakpoints(_ l: UInt64, size: Int, isWrite: Bool) {}
 }
 extension CPU { func updateMode() { state.codeMode = CodeMode(rawValue: 8) } }

@@ -24,6 +24,9 @@ internal import X86
     /// The data of reads that the client has answered for the instruction that is being executed again, and the MMIO
     /// writes that it has made.
     var transaction = Transaction()
+    /// A handler is running: the address of the instruction is its op's.
+    var isExecuting = false
+    let faultContext: UnsafeMutablePointer<HostFault.Context>
     /// Guest debugging and single-step, as KVM_SET_GUEST_DEBUG set them.
     public var debugging = GuestDebugging()
 
@@ -33,6 +36,8 @@ internal import X86
         unsafe storage = .allocate(byteCount: MemoryLayout<CPUState>.stride, alignment: 64)
         cpu = unsafe CPU(UInt(bitPattern: storage))
         blocks = BlockCache()
+        unsafe faultContext = .allocate(capacity: 1)
+        unsafe faultContext.initialize(to: HostFault.Context(memory: Unmanaged.passUnretained(memory)))
         tlb = TLB()
         let segments = InlineArray<8, SegmentRegister>(repeating: SegmentRegister())
         unsafe cpu.pointer.initialize(
@@ -41,7 +46,10 @@ internal import X86
         reset()
     }
 
-    deinit { unsafe storage.deallocate() }
+    deinit {
+        unsafe faultContext.deallocate()
+        unsafe storage.deallocate()
+    }
 
     /// The architectural state; to be touched only while no run is under way. After writing, call `stateChanged`.
     public var state: CPUState {

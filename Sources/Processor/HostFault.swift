@@ -1,0 +1,121 @@
+import Glibc
+import GuestMemory
+
+/// Faults of the host's memory behind the guest's: a client may unmap or truncate what it has shown the guest while a
+/// vCPU runs. The access then raises SIGSEGV or SIGBUS here, and the run ends with EFAULT at the instruction.
+///
+/// The run loop is entered through a few emitted instructions that keep the stack pointer; the signal handler, when the
+/// address is the guest's, goes back to them instead of returning. What lies between is abandoned: an instruction
+/// changes no state before its last access that can fault, and owns nothing.
+enum HostFault {
+    /// What the handler finds of the thread that it interrupts, through a thread-specific key.
+    @safe struct Context {
+        /// The stack pointer inside `enter`; 0 while no run is under way.
+        var stackPointer: UInt = 0
+        var faultAddress: UInt = 0
+        /// SAFETY: the address space outlives the processor that owns the context.
+        var memory: Unmanaged<AddressSpace>
+    }
+
+    /// Calls `body(argument)` so that faults on the regions of `context.memory` end it: false then.
+    static func guarding(_ context: UnsafeMutablePointer<Context>, _ body: @convention(c) (UInt) -> Void, _ argument: UInt) -> Bool {
+        let process = Process.shared
+        unsafe pthread_setspecific(process.key, context)
+        let completed = process.enter(body, argument, UInt(bitPattern: context)) == 0
+        unsafe context.pointee.stackPointer = 0
+        pthread_setspecific(process.key, nil)
+        return completed
+    }
+
+    /// What a process needs once: the emitted code, the key, the handlers. Made at first use, never changed.
+    @safe final class Process: Sendable {
+        static let shared = Process()
+
+        typealias Enter = @convention(c) (@convention(c) (UInt) -> Void, UInt, UInt) -> Int
+        let enter: Enter
+        let recovery: UInt
+        let key: pthread_key_t
+        // What was installed before us.
+        let former: InlineArray<2, sigaction>
+
+        /// enter(body: rdi, argument: rsi, context: rdx)
+        private static let code: [UInt8] = [
+            0x55, 0x53, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57,  // push rbp, rbx, r12…r15
+            0x48, 0x83, 0xEC, 0x08,  // sub rsp, 8
+            0x48, 0x89, 0x22,  // mov [rdx], rsp
+            0x48, 0x89, 0xF8,  // mov rax, rdi
+            0x48, 0x89, 0xF7,  // mov rdi, rsi
+            0xFF, 0xD0,  // call rax
+            0x31, 0xC0,  // xor eax, eax
+            0xEB, 0x05,  // jmp over the recovery
+            0xB8, 0x01, 0x00, 0x00, 0x00,  // recovery: mov eax, 1
+            0x48, 0x83, 0xC4, 0x08,  // add rsp, 8
+            0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5B, 0x5D,  // pop r15…r12, rbx, rbp
+            0xC3,  // ret
+        ]
+        private static let recoveryOffset = 29
+
+        private init() {
+            let page = unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+            guard let page = unsafe page, unsafe page != MAP_FAILED else {
+                preconditionFailure("no memory for a page of code")
+            }
+            unsafe page.copyMemory(from: Process.code, byteCount: Process.code.count)
+            unsafe mprotect(page, 4096, PROT_READ | PROT_EXEC)
+            enter = unsafe unsafeBitCast(page, to: Enter.self)
+            recovery = UInt(bitPattern: page) + UInt(Process.recoveryOffset)
+            var key = pthread_key_t()
+            unsafe pthread_key_create(&key, nil)
+            self.key = key
+            var former = InlineArray<2, sigaction>(repeating: sigaction())
+            for (index, signal) in [SIGSEGV, SIGBUS].enumerated() {
+                var action = sigaction()
+                unsafe action.__sigaction_handler.sa_sigaction = { signal, information, context in
+                    unsafe HostFault.handle(signal, information, context)
+                }
+                // Not reset, and deliverable again from the code that the handler goes back to.
+                action.sa_flags = SA_SIGINFO | Int32(bitPattern: UInt32(SA_NODEFER)) | SA_ONSTACK
+                var old = sigaction()
+                unsafe sigaction(signal, &action, &old)
+                former[index] = old
+            }
+            self.former = former
+        }
+    }
+
+    /// Runs on the thread that faulted: no allocation, no lock.
+    private static func handle(_ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>?, _ raw: UnsafeMutableRawPointer?) {
+        let process = Process.shared
+        if let information = unsafe information, let raw = unsafe raw,
+            let context = unsafe pthread_getspecific(process.key)?.assumingMemoryBound(to: Context.self),
+            unsafe context.pointee.stackPointer != 0
+        {
+            let address = unsafe UInt(bitPattern: information.pointee._sifields._sigfault.si_addr)
+            if unsafe context.pointee.memory._withUnsafeGuaranteedRef({ $0.holds(hostAddress: address) }) {
+                unsafe context.pointee.faultAddress = address
+                let machine = unsafe raw.assumingMemoryBound(to: ucontext_t.self)
+                unsafe machine.pointee.uc_mcontext.gregs.16 = greg_t(bitPattern: UInt64(process.recovery))  // RIP
+                unsafe machine.pointee.uc_mcontext.gregs.15 = greg_t(bitPattern: UInt64(context.pointee.stackPointer))  // RSP
+                return
+            }
+        }
+        unsafe passOn(signal, information, raw, process.former[signal == SIGSEGV ? 0 : 1])
+    }
+
+    /// Not ours: what was installed before us has it.
+    private static func passOn(
+        _ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>?, _ raw: UnsafeMutableRawPointer?, _ former: sigaction
+    ) {
+        let handler = unsafe unsafeBitCast(former.__sigaction_handler.sa_handler, to: Int.self)
+        if handler == 0 || handler == 1 {
+            // The default: the access is made again and ends the process as it would have.
+            var action = former
+            unsafe action.__sigaction_handler.sa_handler = nil
+            unsafe sigaction(signal, &action, nil)
+        } else if former.sa_flags & SA_SIGINFO != 0 {
+            unsafe former.__sigaction_handler.sa_sigaction(signal, information, raw)
+        } else {
+            unsafe former.__sigaction_handler.sa_handler(signal)
+        }
+    }
+}
