@@ -217,7 +217,7 @@ extension RTC.Core {
 
     func encode(_ value: Int64) -> UInt8 {
         let small = UInt8(truncatingIfNeeded: value)
-        return registerB & B.binary != 0 ? small : small / 10 << 4 | small % 10
+        return registerB & B.binary != 0 ? small : (small / 10) << 4 | small % 10
     }
 
     func decode(_ register: UInt8) -> Int64 {
