@@ -68,3 +68,20 @@ public let KVM_X86_QUIRK_STUFF_FEATURE_MSRS: UInt64 = 1 << 8
 public let KVM_X86_QUIRK_IGNORE_GUEST_PAT: UInt64 = 1 << 9
 /// `KVM_RUN_X86_GUEST_MODE`, a flag of `kvm_run.flags`.
 public let KVM_RUN_X86_GUEST_MODE: UInt16 = 1 << 2
+
+extension kvm_ioapic_state {
+    /// The redirection entry of a pin, 0 to 23; Swift does not import the union with bit-fields that the header has it in.
+    /// 0, and no effect, for other pins.
+    public subscript(pin pin: Int) -> UInt64 {
+        get {
+            guard (0..<Int(KVM_IOAPIC_NUM_PINS)).contains(pin) else { return 0 }
+            return unsafe withUnsafeBytes(of: self) { unsafe $0.loadUnaligned(fromByteOffset: 24 + pin * 8, as: UInt64.self) }
+        }
+        set {
+            guard (0..<Int(KVM_IOAPIC_NUM_PINS)).contains(pin) else { return }
+            unsafe withUnsafeMutableBytes(of: &self) {
+                unsafe $0.storeBytes(of: newValue, toByteOffset: 24 + pin * 8, as: UInt64.self)
+            }
+        }
+    }
+}
