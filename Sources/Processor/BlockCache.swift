@@ -22,7 +22,7 @@ import Glibc
 }
 
 /// SAFETY: wraps a block in the arena, valid until the cache is emptied, which happens only between blocks.
-@safe struct BlockReference: Equatable {
+@safe struct BlockReference {
     let pointer: UnsafeMutablePointer<Block>
 
     @inline(__always) init(_ pointer: UnsafeMutablePointer<Block>) { unsafe self.pointer = pointer }
