@@ -1,12 +1,12 @@
 // A bank of registers: so many of them, always.
 
-/// A fixed number of equal registers in place. Decoding refuses another number.
+/// A fixed number of equal registers. Decoding refuses another number.
+///
+/// It is an array, not an inline one: the compiler copies inline arrays whole to read one element of them.
 package struct Bank<let count: Int, Element: Codable & Sendable>: Codable, Sendable {
-    private var elements: InlineArray<count, Element>
+    private var elements: [Element]
 
-    package init(repeating element: Element) { elements = InlineArray(repeating: element) }
-
-    package var indices: Range<Int> { 0..<count }
+    package init(repeating element: Element) { elements = Array(repeating: element, count: count) }
 
     package subscript(index: Int) -> Element {
         get { elements[index] }
@@ -14,24 +14,21 @@ package struct Bank<let count: Int, Element: Codable & Sendable>: Codable, Senda
     }
 
     package init(from decoder: any Decoder) throws {
-        var container = try decoder.unkeyedContainer()
-        let first = try container.decode(Element.self)
-        elements = InlineArray(repeating: first)
-        for index in 1..<Swift.max(1, count) {
-            elements[index] = try container.decode(Element.self)
-        }
-        guard container.isAtEnd else {
-            throw DecodingError.dataCorruptedError(in: container, debugDescription: "more than \(count) registers")
+        let container = try decoder.singleValueContainer()
+        elements = try container.decode([Element].self)
+        guard elements.count == count else {
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "\(elements.count) registers in place of \(count)")
         }
     }
 
     package func encode(to encoder: any Encoder) throws {
-        var container = encoder.unkeyedContainer()
-        for index in 0..<count { try container.encode(elements[index]) }
+        var container = encoder.singleValueContainer()
+        try container.encode(elements)
     }
 
     /// The registers as an array.
-    package var array: [Element] { (0..<count).map { elements[$0] } }
+    package var array: [Element] { elements }
 
     /// Replaces the first registers by the array's elements.
     package mutating func assign(_ array: [Element]) {
