@@ -128,8 +128,8 @@ extension OpcodeTable {
         VEX.Lx.F2.0F.WIG F0 /r mem | vlddqu      | Vx,Mx         |
         VEX.128.66.0F.WIG F7 /r reg | vmaskmovdqu | :Vx,Ux        |
         VEX.Lx.66.0F.WIG D7 /r reg | vpmovmskb   | Gd,Ux         | avx+2 x7
-        VEX.128.66.0F.W0 C4 /r     | vpinsrw     | Vx,Hx,Ed/w,Ib | x5
-        VEX.128.66.0F.W0 C5 /r reg | vpextrw     | Gd,Ux,Ib      | x5
+        VEX.128.66.0F.WIG C4 /r    | vpinsrw     | Vx,Hx,Ed/w,Ib | x5
+        VEX.128.66.0F.WIG C5 /r reg | vpextrw     | Gd,Ux,Ib      | x5
         VEX.Lx.66.0F.WIG 70 /r     | vpshufd     | Vx,Wx,Ib      | avx+2
         VEX.Lx.F3.0F.WIG 70 /r     | vpshufhw    | Vx,Wx,Ib      | avx+2
         VEX.Lx.F2.0F.WIG 70 /r     | vpshuflw    | Vx,Wx,Ib      | avx+2
@@ -259,11 +259,11 @@ extension OpcodeTable {
         VEX.Lx.66.0F3A.WIG 0C /r   | vblendps    | Vx,Hx,Wx,Ib   |
         VEX.Lx.66.0F3A.WIG 0D /r   | vblendpd    | Vx,Hx,Wx,Ib   |
         VEX.Lx.66.0F3A.WIG 0E /r   | vpblendw    | Vx,Hx,Wx,Ib   | avx+2
-        VEX.128.66.0F3A.W0 14 /r   | vpextrb     | Ed/b,Vx,Ib    | x5
-        VEX.128.66.0F3A.W0 15 /r   | vpextrw     | Ed/w,Vx,Ib    | x5
+        VEX.128.66.0F3A.WIG 14 /r  | vpextrb     | Ed/b,Vx,Ib    | x5
+        VEX.128.66.0F3A.WIG 15 /r  | vpextrw     | Ed/w,Vx,Ib    | x5
         VEX.128.66.0F3A.WIG 16 /r  | vpextrd     | Ey,Vx,Ib      | x5
         VEX.128.66.0F3A.WIG 17 /r  | vextractps  | Ed,Vx,Ib      | x5
-        VEX.128.66.0F3A.W0 20 /r   | vpinsrb     | Vx,Hx,Ed/b,Ib | x5
+        VEX.128.66.0F3A.WIG 20 /r  | vpinsrb     | Vx,Hx,Ed/b,Ib | x5
         VEX.128.66.0F3A.WIG 21 /r  | vinsertps   | Vx,Hx,Wss,Ib  | x5
         VEX.128.66.0F3A.WIG 22 /r  | vpinsrd     | Vx,Hx,Ey,Ib   | x5
         VEX.Lx.66.0F3A.WIG 40 /r   | vdpps       | Vx,Hx,Wx,Ib   | x2
