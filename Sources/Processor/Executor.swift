@@ -11,6 +11,12 @@ extension VirtualProcessor {
         if unsafe HostFault.guarding(faultContext, { CPU($0).processor.loop() }, cpu.address) { return exit }
         if isExecuting { cpu.state.rip = cpu.instructionRIP }
         isExecuting = false
+        if actsAsSupervisor {
+            actsAsSupervisor = false
+            cpu.state.cpl = 3
+            cpu.updateMode()
+        }
+        transaction.isCareful = false
         transaction.abandon()
         return unsafe .hostFault(address: UInt64(faultContext.pointee.faultAddress))
     }
@@ -120,7 +126,7 @@ extension VirtualProcessor {
     }
 
     /// The next MMIO write of the instruction that is complete.
-    private func nextDeferredWrite() -> ProcessorExit? {
+    func nextDeferredWrite() -> ProcessorExit? {
         guard !transaction.writes.isEmpty else { return nil }
         let write = transaction.writes.removeFirst()
         transaction.setOutgoing(value: write.value, size: write.size)

@@ -19,8 +19,8 @@ extension CPU {
         guard attributes & 0x190 == 0x90 else { throw violation }
         let type = attributes & 15
         if type & 8 != 0 {
-            // Code: never writable; readable by its R bit.
-            guard access != .write, access == .execute || type & 2 != 0 else { throw violation }
+            // Code: not writable but in real mode; readable by its R bit.
+            guard access != .write || state.codeMode.contains(.realOrV86), access == .execute || type & 2 != 0 else { throw violation }
         } else if access == .write {
             guard type & 2 != 0 else { throw violation }
         }

@@ -22,6 +22,8 @@ public protocol ProcessorHost: AnyObject {
     var timeStampCounter: UInt64 { get set }
     /// CR8: bits 7…4 of the task priority. Without a local APIC in the hypervisor, `KVM_EXIT_SET_TPR` follows a write where it must.
     var taskPriority: UInt8 { get set }
+    /// There is a local APIC in the hypervisor; without one the client hears of a lower task priority.
+    var hasLocalAPIC: Bool { get }
 
     /// The vector to deliver now, acknowledged; nil when there is none after all. Asked only while interrupts can be taken.
     func acknowledgeInterrupt() -> UInt8?
@@ -33,6 +35,10 @@ public protocol ProcessorHost: AnyObject {
     func newCodePage()
     /// Runs `body` while no other vCPU of the VM runs guest code (split locks).
     func exclusively(_ body: () -> Void)
+}
+
+extension ProcessorHost {
+    public var hasLocalAPIC: Bool { true }
 }
 
 public enum MSRAnswer: Sendable, Equatable {

@@ -27,8 +27,25 @@ internal import X86
     /// A handler is running: the address of the instruction is its op's.
     var isExecuting = false
     let faultContext: UnsafeMutablePointer<HostFault.Context>
-    /// Guest debugging and single-step, as KVM_SET_GUEST_DEBUG set them.
+    /// Guest debugging and single-step, as KVM_SET_GUEST_DEBUG set them; call `stateChanged` after.
     public var debugging = GuestDebugging()
+
+    /// Breakpoints or guest debugging are on: instructions go one by one. Derived by `CPU.updateMode`.
+    var isStepping = false
+    /// CPL is hidden while the processor reaches its own tables and stacks (`CPU.asSupervisor`).
+    var actsAsSupervisor = false
+    /// The privilege level that the `.watched` table was filled at.
+    var watchedPrivilege: UInt8 = 0
+    /// Requests that wait for IF, or for the end of an NMI's handler.
+    var heldRequests: ExitRequest = []
+    /// Breakpoints that the running instruction's accesses hit: bits of DR6.
+    var breakpointHits: UInt64 = 0
+    /// The running instruction has used up its single-step trap (INT n, SYSCALL that masks TF).
+    var trapSuppressed = false
+    /// A debug exit for the client at the next boundary.
+    var debugExit: ProcessorExit?
+    /// An event needed memory that only userspace can answer for.
+    var stuck = false
 
     public init(memory: AddressSpace, host: any ProcessorHost) {
         self.memory = memory
@@ -66,6 +83,7 @@ internal import X86
     /// Derived state (privilege view, code mode, translations) follows what the owner wrote to `state`.
     public func stateChanged() {
         cpuidChanged()
+        reloadPDPTEs()
         cpu.updateMode()
         flushTranslations()
     }
