@@ -11,11 +11,15 @@ internal import Synchronization
 
     public init() { unsafe storage = .allocate(capacity: 0) }
 
-    deinit { unsafe storage.deallocate() }
+    deinit {
+        unsafe storage.deinitialize(count: count)
+        unsafe storage.deallocate()
+    }
 
     /// Takes over `regions` (disjoint; any order). The bookkeeping of each belongs to whoever made it.
     public func replaceRegions(_ regions: [MemoryRegion]) {
         let sorted = regions.sorted { $0.base < $1.base }
+        unsafe storage.deinitialize(count: count)
         unsafe storage.deallocate()
         unsafe storage = .allocate(capacity: sorted.count)
         unsafe storage.initialize(from: sorted, count: sorted.count)

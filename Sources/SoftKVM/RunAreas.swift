@@ -1,0 +1,109 @@
+// The pages that hypervisor and clients share: each vCPU's `struct kvm_run` and port data, and the VM's coalesced ring.
+// Documentation/virt/kvm/api.rst, sections 4.5 (KVM_GET_VCPU_MMAP_SIZE) and 5.
+
+internal import Glibc
+internal import KVMABI
+internal import Synchronization
+
+/// One vCPU's two pages, as the hypervisor sees them.
+@safe struct VirtualCPUArea: @unchecked Sendable {
+    // SAFETY: two mapped pages that live as long as the VM's `RunAreas`. Clients write to them at any time: each field is
+    // read once, and nothing that was read is trusted.
+    let base: UnsafeMutableRawPointer
+    /// Where the pages lie in the VM's file.
+    let fileOffset: Int
+
+    /// `struct kvm_run`.
+    var run: RunArea { unsafe RunArea(base) }
+
+    static let portDataOffset = 4096
+    static let portDataSize = 4096
+
+    /// The page through which port data goes.
+    var portData: UnsafeMutableRawBufferPointer {
+        unsafe UnsafeMutableRawBufferPointer(start: base + VirtualCPUArea.portDataOffset, count: VirtualCPUArea.portDataSize)
+    }
+
+    /// The data of an MMIO exit inside `struct kvm_run`.
+    var mmioData: UnsafeMutableRawBufferPointer {
+        unsafe UnsafeMutableRawBufferPointer(start: base + ExitLayout.mmioData, count: 8)
+    }
+}
+
+/// The run areas of one VM, in one memory file: the ring's page first, then two pages for each vCPU.
+@safe final class RunAreas: @unchecked Sendable {
+    static let pageSize = 4096
+    /// What KVM_GET_VCPU_MMAP_SIZE says: run page, port data, coalesced ring.
+    static let mappingSize = 3 * pageSize
+    static let ringPage = 2
+
+    private let file: Int32
+    // SAFETY: one mapped page, from init to deinit.
+    let ring: UnsafeMutableRawPointer
+    private let areas = Mutex<[VirtualCPUArea]>([])
+
+    /// - Throws: the errno of the failing system call.
+    init() throws(Errno) {
+        file = unsafe memfd_create("kvm-vcpu", UInt32(MFD_CLOEXEC))
+        guard file >= 0 else { throw Errno(rawValue: errno) }
+        guard ftruncate(file, RunAreas.pageSize) == 0 else {
+            let error = errno
+            close(file)
+            throw Errno(rawValue: error)
+        }
+        guard let page = unsafe RunAreas.mapped(file, RunAreas.pageSize, 0) else {
+            let error = errno
+            close(file)
+            throw Errno(rawValue: error)
+        }
+        unsafe ring = page
+    }
+
+    deinit {
+        for area in areas.withLock({ $0 }) { unsafe munmap(area.base, 2 * RunAreas.pageSize) }
+        unsafe munmap(ring, RunAreas.pageSize)
+        close(file)
+    }
+
+    private static func mapped(_ file: Int32, _ length: Int, _ offset: Int) -> UnsafeMutableRawPointer? {
+        let page = unsafe mmap(nil, length, PROT_READ | PROT_WRITE, MAP_SHARED, file, offset)
+        return unsafe page == MAP_FAILED ? nil : page
+    }
+
+    /// Two zeroed pages for one more vCPU.
+    func addArea() throws(Errno) -> VirtualCPUArea {
+        let area: VirtualCPUArea? = areas.withLock { areas in
+            let offset = (1 + 2 * areas.count) * RunAreas.pageSize
+            guard ftruncate(file, offset + 2 * RunAreas.pageSize) == 0,
+                let base = unsafe RunAreas.mapped(file, 2 * RunAreas.pageSize, offset)
+            else { return nil }
+            let area = unsafe VirtualCPUArea(base: base, fileOffset: offset)
+            areas.append(area)
+            return area
+        }
+        guard let area else { throw .outOfMemory }
+        return area
+    }
+
+    /// `mmap` of a vCPU's handle: pages 0…2, any run of them.
+    /// - Throws: EINVAL for a misaligned offset or no length; ENODEV beyond the pages that there are.
+    func map(_ area: VirtualCPUArea, length: Int, offset: Int) throws(Errno) -> UnsafeMutableRawPointer {
+        guard length > 0, offset >= 0, offset % RunAreas.pageSize == 0 else { throw .invalidArgument }
+        let first = offset / RunAreas.pageSize
+        let count = (length - 1) / RunAreas.pageSize + 1
+        guard first <= RunAreas.ringPage, count <= RunAreas.ringPage + 1 - first else { throw .invalidArgument }
+        let reserved = unsafe mmap(nil, count * RunAreas.pageSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let reserved = unsafe reserved, unsafe reserved != MAP_FAILED else { throw .outOfMemory }
+        for index in 0..<count {
+            let page = first + index
+            let place = page == RunAreas.ringPage ? 0 : area.fileOffset + page * RunAreas.pageSize
+            let target = unsafe reserved + index * RunAreas.pageSize
+            let protection = PROT_READ | PROT_WRITE
+            if unsafe mmap(target, RunAreas.pageSize, protection, MAP_SHARED | MAP_FIXED, file, place) == MAP_FAILED {
+                unsafe munmap(reserved, count * RunAreas.pageSize)
+                throw .outOfMemory
+            }
+        }
+        return unsafe reserved
+    }
+}

@@ -1,0 +1,77 @@
+// KVM answered in software: what /dev/kvm does, over our own processor and chipset.
+// Documentation/virt/kvm/api.rst; errnos and the order of checks are the kernel's.
+
+internal import Glibc
+public import KVMABI
+internal import Synchronization
+
+/// A hypervisor of our own behind the raw interface. Handles are numbers of this instance; nothing is shared between
+/// instances. A virtual machine is freed when its handles, its vCPUs' handles and their mappings have gone.
+public final class SoftwareEndpoint: Endpoint {
+    private let handles = HandleTable()
+    /// Run areas that clients have mapped, by address.
+    private let mappings = Mutex<[UInt: VirtualCPUHandle]>([:])
+
+    public init() {}
+
+    public func open() throws(Errno) -> Handle {
+        try handles.insert(.system(SystemHandle()))
+    }
+
+    public func ioctl(_ handle: Handle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
+        switch try handles.target(handle) {
+        case .vcpu(let vcpu):
+            if request == .run {
+                guard argument == 0 else { throw .invalidArgument }
+                return try vcpu.vcpu.run()
+            }
+            return try vcpu.vcpu.ioctl(request, ClientArgument(argument))
+        case .machine(let machine):
+            if request == .createVCPU {
+                let vcpu = try machine.createVirtualCPU(UInt32(truncatingIfNeeded: argument))
+                return try insert(.vcpu(VirtualCPUHandle(machine: machine, vcpu: vcpu)))
+            }
+            return try machine.ioctl(request, ClientArgument(argument))
+        case .system(let system):
+            if request == .createVM {
+                return try insert(.machine(try system.createVirtualMachine(type: argument)))
+            }
+            return try system.ioctl(request, ClientArgument(argument))
+        }
+    }
+
+    private func insert(_ target: HandleTarget) throws(Errno) -> Int32 { try handles.insert(target).rawValue }
+
+    public func map(_ handle: Handle, length: Int, offset: Int) throws(Errno) -> UnsafeMutableRawPointer {
+        guard case .vcpu(let vcpu) = try handles.target(handle) else { throw .noSuchDevice }
+        let address = unsafe try vcpu.machine.runAreas.map(vcpu.vcpu.area, length: length, offset: offset)
+        mappings.withLock { $0[UInt(bitPattern: address)] = vcpu }
+        return unsafe address
+    }
+
+    public func unmap(_ address: UnsafeMutableRawPointer, length: Int) {
+        let owner = mappings.withLock { $0.removeValue(forKey: UInt(bitPattern: address)) }
+        guard owner != nil, length > 0 else { return }
+        unsafe munmap(address, min(length, RunAreas.mappingSize))
+    }
+
+    public func close(_ handle: Handle) {
+        _ = handles.remove(handle)
+    }
+
+    public func kick(_ vcpu: Handle) {
+        guard case .vcpu(let vcpu)? = try? handles.target(vcpu) else { return }
+        vcpu.vcpu.doorbell.kick()
+    }
+}
+
+/// What a vCPU's handle keeps alive: the vCPU belongs to its machine, which it keeps alive with it.
+final class VirtualCPUHandle: Sendable {
+    let machine: VirtualMachine
+    let vcpu: VirtualCPU
+
+    init(machine: VirtualMachine, vcpu: VirtualCPU) {
+        self.machine = machine
+        self.vcpu = vcpu
+    }
+}

@@ -1,0 +1,195 @@
+// Pending events, MP state, INIT and start-up: struct kvm_vcpu_events, kvm_mp_state.
+// Documentation/virt/kvm/api.rst, sections 4.31, 4.32, 4.38, 4.39, 4.16, 4.65; Intel SDM vol. 3, 9.1 and 9.4.
+
+internal import Chipset
+internal import KVMABI
+internal import Processor
+internal import Synchronization
+internal import X86
+
+extension VirtualCPU {
+    private enum Flag {
+        static let nmiPending: UInt32 = 1
+        static let startUpVector: UInt32 = 2
+        static let shadow: UInt32 = 4
+        static let smm: UInt32 = 8
+        static let payload: UInt32 = 16
+        static let tripleFault: UInt32 = 32
+    }
+
+    /// struct kvm_vcpu_events, 64 bytes.
+    var events: Record {
+        let configuration = machine.configuration.withLock { ($0.exceptionPayload, $0.tripleFaultEvent) }
+        var record = Record(count: 64)
+        let exception = processor.state.pendingException
+        // What is raised and what is being delivered are one thing here; with the payload ABI it is shown as pending.
+        if exception.isPending {
+            record.store(UInt8(1), configuration.0 ? 3 : 0)
+            record.store(exception.vector, 1)
+            record.store(UInt8(exception.hasErrorCode ? 1 : 0), 2)
+            record.store(exception.errorCode, 4)
+        }
+        if let vector = queuedInterrupt {
+            record.store(UInt8(1), 8)
+            record.store(vector, 9)
+        }
+        record.store(InterruptShadow.interface(processor.state.interruptShadow), 11)
+        absorbNMIs()
+        record.store(pendingNMIs, 13)
+        record.store(UInt8(processor.state.nmiBlocked ? 1 : 0), 14)
+        if let chipset, chipset.pendingEvents(Int(id)).initialize { record.store(UInt8(1), 27) }
+        var flags = Flag.nmiPending | Flag.shadow | Flag.smm
+        if configuration.0 { flags |= Flag.payload }
+        if configuration.1 {
+            record.store(UInt8(pendingTripleFault ? 1 : 0), 28)
+            flags |= Flag.tripleFault
+        }
+        record.store(flags, 20)
+        return record
+    }
+
+    /// NMIs that the chipset or the processor holds are counted here.
+    private func absorbNMIs() {
+        if processor.withdraw(.nmi) { pendingNMIs = min(pendingNMIs + 1, 2) }
+        guard let chipset, doorbell.status?.pending.contains(.nmi) == true else { return }
+        var events = chipset.takeEvents(Int(id))
+        pendingNMIs = min(pendingNMIs + events.nmis, 2)
+        events.nmis = 0
+        if !events.isEmpty { chipset.post(Int(id), events) }
+    }
+
+    func setEvents(_ record: Record) throws(Errno) {
+        let configuration = machine.configuration.withLock { ($0.exceptionPayload, $0.tripleFaultEvent) }
+        let flags: UInt32 = record.load(20)
+        guard flags & ~63 == 0 else { throw .invalidArgument }
+        func byte(_ offset: Int) -> UInt8 { record.load(offset) }
+        var isRaised = byte(0) != 0
+        if flags & Flag.payload != 0 {
+            guard configuration.0 else { throw .invalidArgument }
+            isRaised = isRaised || byte(3) != 0
+        }
+        let vector = byte(1)
+        if isRaised, vector > 31 || vector == 2 { throw .invalidArgument }
+        // There is no SMM.
+        if flags & Flag.smm != 0, byte(24) | byte(25) | byte(26) != 0 { throw .invalidArgument }
+        if flags & Flag.tripleFault != 0, !configuration.1 { throw .invalidArgument }
+
+        processor.state.pendingException = PendingException()
+        if isRaised { raise(vector, errorCode: byte(2) != 0 ? record.load(4) : nil) }
+        queuedInterrupt = byte(8) != 0 && byte(10) == 0 ? byte(9) : nil
+        if queuedInterrupt != nil { processor.request(.interrupt) }
+        if flags & Flag.shadow != 0 { processor.state.interruptShadow = InterruptShadow.internal(byte(11)) }
+        absorbNMIs()
+        if flags & Flag.nmiPending != 0 { pendingNMIs = min(byte(13), 2) }
+        if byte(12) != 0 { pendingNMIs = min(pendingNMIs + 1, 2) }
+        processor.state.nmiBlocked = byte(14) != 0
+        if flags & Flag.startUpVector != 0, chipset != nil { startUpVector = byte(16) }
+        if flags & Flag.smm != 0, let chipset {
+            var held = chipset.takeStartup(Int(id))
+            held.initialize = byte(27) != 0
+            if !held.isEmpty { chipset.post(Int(id), held) }
+        }
+        if flags & Flag.tripleFault != 0 { pendingTripleFault = byte(28) != 0 }
+        processor.stateChanged()
+        processor.request(.careful)
+    }
+
+    /// KVM_NMI.
+    func queueNMI() {
+        absorbNMIs()
+        let limit: UInt8 = processor.state.nmiBlocked ? 1 : 2
+        pendingNMIs = min(pendingNMIs + 1, limit)
+    }
+
+    // MARK: MP state
+
+    /// KVM_GET_MP_STATE. A start-up that has arrived is taken first.
+    var currentMPState: UInt32 {
+        if mpState == .uninitialized || mpState == .initReceived { _ = takeChipsetEvents() }
+        if mpState == .halted, doorbell.status?.pending.contains(.unhalt) == true { return MPState.runnable.rawValue }
+        return mpState.rawValue
+    }
+
+    func setMPState(_ value: UInt32) throws(Errno) {
+        guard let state = MPState(rawValue: value) else { throw .invalidArgument }
+        guard state == .runnable || chipset != nil else { throw .invalidArgument }
+        if state == .startUpReceived {
+            var events = VirtualCPUEvents()
+            events.startUp = startUpVector
+            mpState = .initReceived
+            chipset?.post(Int(id), events)
+        } else {
+            mpState = state
+        }
+        processor.stateChanged()
+    }
+
+    // MARK: Events of the chipset
+
+    /// Takes what the chipset has beside interrupts; true where that is an exit, which is in the run area then.
+    func takeChipsetEvents() -> Bool {
+        guard let chipset, let status = doorbell.status else { return false }
+        let pending = status.pending
+        if pending.contains(.interrupt) { processor.request(.interrupt) }
+        guard !pending.subtracting(.interrupt).isEmpty else { return false }
+        let isWaiting = mpState == .uninitialized || mpState == .initReceived
+        let events = isWaiting ? chipset.takeStartup(Int(id)) : chipset.takeEvents(Int(id))
+        if events.initialize { initialize() }
+        if let vector = events.startUp, mpState == .initReceived { startUp(vector) }
+        pendingNMIs = min(pendingNMIs + events.nmis, 2)
+        if events.unhalt, mpState == .halted { mpState = .runnable }
+        if events.nmis > 0, mpState == .halted { mpState = .runnable }
+        guard let vector = events.ioapicEOI else { return false }
+        area.run.store(vector, ExitLayout.eoiVector)
+        area.run.exitReason = .ioapicEOI
+        return true
+    }
+
+    /// INIT. Intel SDM vol. 3, table 9-1: what it leaves alone is kept.
+    private func initialize() {
+        let old = processor.state
+        let kept = (
+            xsave: old.xsave, xcr0: old.xcr0, star: old.star, lstar: old.lstar, cstar: old.cstar, sfmask: old.sfmask,
+            kernelGSBase: old.kernelGSBase, tscAux: old.tscAux, pat: old.pat, miscEnable: old.miscEnable,
+            cache: old.cr0 & (CR0([.CD, .NW])).rawValue
+        )
+        let sysenter = (old.sysenterCS, old.sysenterESP, old.sysenterEIP)
+        processor.reset()
+        processor.state.xsave = kept.xsave
+        processor.state.xcr0 = kept.xcr0
+        processor.state.star = kept.star
+        processor.state.lstar = kept.lstar
+        processor.state.cstar = kept.cstar
+        processor.state.sfmask = kept.sfmask
+        processor.state.kernelGSBase = kept.kernelGSBase
+        processor.state.tscAux = kept.tscAux
+        processor.state.pat = kept.pat
+        processor.state.miscEnable = kept.miscEnable
+        processor.state.cr0 = CR0.ET.rawValue | kept.cache
+        (processor.state.sysenterCS, processor.state.sysenterESP, processor.state.sysenterEIP) = sysenter
+        processor.state.registers[2] = UInt64(cpuid.find(1, 0)?.eax ?? 0x600)
+        processor.stateChanged()
+        chipset?.reset(Int(id), initialize: true)
+        queuedInterrupt = nil
+        pendingNMIs = 0
+        completion = .none
+        mpState = isBoot ? .runnable : .initReceived
+    }
+
+    /// A start-up IPI: CS is the vector's page. Intel SDM vol. 3, 9.4.4.
+    private func startUp(_ vector: UInt8) {
+        startUpVector = vector
+        let name = Int(SegmentName.cs.rawValue)
+        processor.state.segments[name].selector = UInt16(vector) << 8
+        processor.state.segments[name].base = UInt64(vector) << 12
+        processor.state.rip = 0
+        processor.stateChanged()
+        mpState = .runnable
+    }
+}
+
+/// The interrupt shadow: the processor's bits and the interface's (KVM_X86_SHADOW_INT_*).
+enum InterruptShadow {
+    static func interface(_ shadow: UInt8) -> UInt8 { (shadow & 2) >> 1 | (shadow & 1) << 1 }
+    static func `internal`(_ shadow: UInt8) -> UInt8 { (shadow & 2) >> 1 | (shadow & 1) << 1 }
+}

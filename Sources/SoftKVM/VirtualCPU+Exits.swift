@@ -1,0 +1,160 @@
+// What the processor stopped for, as the client sees it in `struct kvm_run`, and the client's answers.
+// Documentation/virt/kvm/api.rst, section 5.
+
+internal import KVMABI
+internal import Processor
+internal import Synchronization
+
+extension VirtualCPU {
+    /// What the next KVM_RUN does first.
+    enum Completion: Equatable {
+        case none
+        /// The processor has its instruction to complete, and needs nothing for it.
+        case resume
+        case portRead(count: Int)
+        case mmioRead(count: Int)
+        case readMSR
+        case writeMSR
+        case hypercall(is64Bit: Bool)
+    }
+
+    /// Hands the client's answer to the processor; false where the last exit asked for none.
+    func complete() -> Bool {
+        let run = area.run
+        let asked = completion
+        completion = .none
+        switch asked {
+        case .none: return false
+        case .resume: break
+        case .portRead(let count):
+            unsafe processor.completeRead(UnsafeRawBufferPointer(rebasing: area.portData[..<count]))
+        case .mmioRead(let count):
+            unsafe processor.completeRead(UnsafeRawBufferPointer(rebasing: area.mmioData[..<count]))
+        case .readMSR:
+            let failed = run.load(ExitLayout.msrError, as: UInt8.self) != 0
+            processor.completeMSR(value: run.load(ExitLayout.msrData), error: failed)
+        case .writeMSR:
+            processor.completeMSR(value: 0, error: run.load(ExitLayout.msrError, as: UInt8.self) != 0)
+        case .hypercall(let is64Bit):
+            let result: UInt64 = run.load(ExitLayout.hypercallResult)
+            processor.state.registers[0] = is64Bit ? result : result & 0xFFFF_FFFF
+        }
+        return true
+    }
+
+    /// Writes an exit into the run area; false where the guest goes on without the client.
+    func leaves(on exit: ProcessorExit) throws(Errno) -> Bool {
+        let run = area.run
+        switch exit {
+        case .requested: return false
+        case .portRead(let port, let size, let count):
+            store(port: port, size: size, count: count, isOut: false)
+            completion = .portRead(count: min(size * count, VirtualCPUArea.portDataSize))
+        case .portWrite(let port, let size, let count):
+            unsafe processor.withExitData { unsafe area.portData.copyMemory(from: $0, limit: VirtualCPUArea.portDataSize) }
+            store(port: port, size: size, count: count, isOut: true)
+            completion = .resume
+        case .mmioRead(let address, let size):
+            store(address: address, size: size, isWrite: false)
+            completion = .mmioRead(count: min(size, 8))
+        case .mmioWrite(let address, let size):
+            run.store(UInt64(0), ExitLayout.mmioData)
+            unsafe processor.withExitData { unsafe area.mmioData.copyMemory(from: $0, limit: 8) }
+            store(address: address, size: size, isWrite: true)
+            completion = .resume
+        case .halted:
+            if chipset == nil, machine.configuration.withLock({ $0.disabledExits }) & 2 == 0 {
+                run.exitReason = .hlt
+                return true
+            }
+            mpState = .halted
+            return false
+        case .shutdown: run.exitReason = .shutdown
+        case .debug(let vector, let dr6, let dr7, let pc):
+            run.store(UInt64(vector), ExitLayout.debugException)
+            run.store(pc, ExitLayout.debugPC)
+            run.store(dr6, ExitLayout.debugDR6)
+            run.store(dr7, ExitLayout.debugDR7)
+            run.exitReason = .debug
+        case .readMSR(let index, let reason):
+            store(msr: index, value: 0, reason: reason)
+            run.exitReason = .x86RdMSR
+            completion = .readMSR
+        case .writeMSR(let index, let value, let reason):
+            store(msr: index, value: value, reason: reason)
+            run.exitReason = .x86WrMSR
+            completion = .writeMSR
+        case .hypercall: storeHypercall()
+        case .interruptWindow:
+            processor.withdraw(.interruptWindow)
+            run.exitReason = .irqWindowOpen
+        case .taskPriorityChanged:
+            run.exitReason = .setTPR
+        case .hostFault(let address):
+            run.store(UInt64(0), ExitLayout.memoryFaultFlags)
+            run.store(address & ~4095, ExitLayout.memoryFaultAddress)
+            run.store(UInt64(4096), ExitLayout.memoryFaultSize)
+            run.exitReason = .memoryFault
+            throw .badAddress
+        case .internalError(let suberror):
+            run.store(suberror, ExitLayout.internalSuberror)
+            run.store(UInt32(0), ExitLayout.internalDataCount)
+            run.exitReason = .internalError
+        }
+        return true
+    }
+
+    private func store(port: UInt16, size: Int, count: Int, isOut: Bool) {
+        let run = area.run
+        run.store(UInt8(isOut ? 1 : 0), ExitLayout.ioDirection)
+        run.store(UInt8(truncatingIfNeeded: size), ExitLayout.ioSize)
+        run.store(port, ExitLayout.ioPort)
+        run.store(UInt32(truncatingIfNeeded: count), ExitLayout.ioCount)
+        run.store(UInt64(VirtualCPUArea.portDataOffset), ExitLayout.ioDataOffset)
+        run.exitReason = .io
+    }
+
+    private func store(address: UInt64, size: Int, isWrite: Bool) {
+        let run = area.run
+        run.store(address, ExitLayout.mmioAddress)
+        run.store(UInt32(truncatingIfNeeded: size), ExitLayout.mmioLength)
+        run.store(UInt8(isWrite ? 1 : 0), ExitLayout.mmioIsWrite)
+        run.exitReason = .mmio
+    }
+
+    private func store(msr index: UInt32, value: UInt64, reason: UInt32) {
+        let run = area.run
+        run.store(UInt64(0), ExitLayout.msrError)
+        run.store(reason, ExitLayout.msrReason)
+        run.store(index, ExitLayout.msrIndex)
+        run.store(value, ExitLayout.msrData)
+    }
+
+    /// KVM_HC_MAP_GPA_RANGE: number and six arguments.
+    private func storeHypercall() {
+        let run = area.run
+        let is64Bit = isIn64BitMode
+        let mask: UInt64 = is64Bit ? .max : 0xFFFF_FFFF
+        let registers = processor.state.registers
+        run.store(registers[0] & mask, ExitLayout.hypercallNumber)
+        // RBX, RCX, RDX.
+        for (index, register) in [3, 1, 2].enumerated() {
+            run.store(registers[register] & mask, ExitLayout.hypercallArguments + 8 * index)
+        }
+        for index in 3..<6 { run.store(UInt64(0), ExitLayout.hypercallArguments + 8 * index) }
+        run.store(UInt64(0), ExitLayout.hypercallResult)
+        // KVM_EXIT_HYPERCALL_LONG_MODE.
+        run.store(UInt64(is64Bit ? 1 : 0), ExitLayout.hypercallFlags)
+        run.exitReason = .hypercall
+        completion = .hypercall(is64Bit: is64Bit)
+    }
+}
+
+extension UnsafeMutableRawBufferPointer {
+    /// Copies at most `limit` bytes of `source`, and never more than there is room for.
+    func copyMemory(from source: UnsafeRawBufferPointer, limit: Int) {
+        let length = Swift.min(source.count, limit, count)
+        guard length > 0 else { return }
+        unsafe copyMemory(from: UnsafeRawBufferPointer(rebasing: source[..<length]))
+    }
+}

@@ -1,0 +1,148 @@
+// What the processor asks of its vCPU while guest code runs: devices of the hypervisor, MSRs, CPUID, interrupts,
+// hypercalls. All on the vCPU's own thread, inside KVM_RUN.
+
+internal import Chipset
+internal import Glibc
+internal import KVMABI
+internal import Processor
+internal import Synchronization
+
+extension VirtualCPU: ProcessorHost {
+    // MARK: Devices
+
+    func readMMIO(_ address: UInt64, size: Int) -> UInt64? {
+        guard let chipset else { return nil }
+        if let page = apicPage, address & ~4095 == page {
+            return chipset.readAPIC(Int(id), offset: UInt32(address & 4095), size: size)
+        }
+        return chipset.readMMIO(address, size: size)
+    }
+
+    func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool {
+        if let chipset {
+            if let page = apicPage, address & ~4095 == page {
+                return chipset.writeAPIC(Int(id), offset: UInt32(address & 4095), size: size, value: value)
+            }
+            if chipset.writeMMIO(address, size: size, value: value) { return true }
+        }
+        return machine.ioEvents.write(.memory, address, size: size, value: value)
+            || machine.coalesced.write(.memory, address, size: size, value: value)
+    }
+
+    private var apicPage: UInt64? { doorbell.status?.apicPage }
+
+    func readPort(_ port: UInt16, size: Int) -> UInt32? {
+        guard let chipset, Chipset.mayOwn(port: port) else { return nil }
+        return chipset.readPort(port, size: size)
+    }
+
+    func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool {
+        if let chipset, Chipset.mayOwn(port: port), chipset.writePort(port, size: size, value: value) { return true }
+        return machine.ioEvents.write(.port, UInt64(port), size: size, value: UInt64(value))
+            || machine.coalesced.write(.port, UInt64(port), size: size, value: UInt64(value))
+    }
+
+    // MARK: MSRs and CPUID
+
+    func allowsMSR(_ index: UInt32, write: Bool) -> Bool {
+        machine.configuration.withLock { $0.filter.allows(index, write: write) }
+    }
+
+    func readMSR(_ index: UInt32) -> MSRAnswer {
+        guard allowsMSR(index, write: false) else { return refusal(4) }
+        if let value = readMSR(index, fromHost: false) { return .value(value) }
+        return refusal(knowsMSR(index) ? 1 : 2)
+    }
+
+    func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer {
+        guard allowsMSR(index, write: true) else { return refusal(4) }
+        if writeMSR(index, value, fromHost: false) { return .done }
+        return refusal(knowsMSR(index) ? 1 : 2)
+    }
+
+    /// KVM_MSR_EXIT_REASON_INVAL (1), _UNKNOWN (2), _FILTER (4): to the client where it asked for that reason, else #GP.
+    private func refusal(_ reason: UInt32) -> MSRAnswer {
+        machine.configuration.withLock { $0.userSpaceMSRs } & UInt64(reason) != 0 ? .userspace(reason: reason) : .invalid
+    }
+
+    private func knowsMSR(_ index: UInt32) -> Bool { readMSR(index, fromHost: true) != nil || 0x800...0x8FF ~= index }
+
+    func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
+        let registers = cpuid.read(leaf, subleaf, cpuidDynamics)
+        return (registers.eax, registers.ebx, registers.ecx, registers.edx)
+    }
+
+    var timeStampCounter: UInt64 {
+        get { tsc.value(at: HostClock.now) }
+        set { adjustTSC(by: newValue &- timeStampCounter) }
+    }
+
+    var taskPriority: UInt8 {
+        get { chipset.map { UInt8(truncatingIfNeeded: $0.cr8(Int(id)) & 15) } ?? clientCR8 }
+        set { setTaskPriority(newValue) }
+    }
+
+    // MARK: Interrupts
+
+    func acknowledgeInterrupt() -> UInt8? {
+        if let vector = queuedInterrupt {
+            queuedInterrupt = nil
+            return vector
+        }
+        return chipset?.acknowledge(Int(id))
+    }
+
+    // MARK: Hypercalls. Linux, Documentation/virt/kvm/x86/hypercalls.rst.
+
+    private enum Hypercall {
+        static let vapicPoll: UInt64 = 1
+        static let kickCPU: UInt64 = 5
+        static let sendIPI: UInt64 = 10
+        static let schedYield: UInt64 = 11
+        static let mapGPARange: UInt64 = 12
+        static let noSystemCall: Int64 = -1000
+        static let notPermitted: Int64 = -1
+        static let invalidArgument: Int64 = -22
+    }
+
+    func hypercall() -> Bool {
+        let is64Bit = isIn64BitMode
+        let mask: UInt64 = is64Bit ? .max : 0xFFFF_FFFF
+        let registers = processor.state.registers
+        let number = registers[0] & mask
+        let (rbx, rcx, rdx, rsi) = (registers[3] & mask, registers[1] & mask, registers[2] & mask, registers[6] & mask)
+        var result = Hypercall.noSystemCall
+        func has(_ feature: UInt32) -> Bool { !enforcesParavirtualFeatures || cpuid.paravirtual & feature != 0 }
+        if processor.state.cpl != 0 {
+            result = Hypercall.notPermitted
+        } else {
+            switch number {
+            case Hypercall.vapicPoll: result = 0
+            case Hypercall.kickCPU where has(ParavirtualFeatures.unhalt):
+                chipset?.unhalt(apicID: UInt32(truncatingIfNeeded: rcx))
+                result = 0
+            case Hypercall.sendIPI where has(ParavirtualFeatures.sendIPI):
+                let bitmap = is64Bit ? [rbx, rcx] : [rbx | rcx << 32]
+                result = Int64(
+                    chipset?.sendIPIs(bitmap: bitmap, minimum: UInt32(truncatingIfNeeded: rdx), icr: UInt32(truncatingIfNeeded: rsi))
+                        ?? Int(Hypercall.noSystemCall))
+            case Hypercall.schedYield where has(ParavirtualFeatures.schedYield):
+                sched_yield()
+                result = 0
+            case Hypercall.mapGPARange where machine.configuration.withLock({ $0.exitHypercalls }) & 1 << 12 != 0:
+                let (bytes, overflow) = rcx.multipliedReportingOverflow(by: 4096)
+                if rbx & 4095 == 0, rcx != 0, !overflow, !rbx.addingReportingOverflow(bytes).overflow { return false }
+                result = Hypercall.invalidArgument
+            default: break
+            }
+        }
+        processor.state.registers[0] = UInt64(bitPattern: result) & mask
+        return true
+    }
+
+    // MARK: Other vCPUs
+
+    func codeChanged() { machine.world.forEach(except: doorbell) { $0.request(.codeChanged) } }
+    func newCodePage() { machine.world.forEach(except: doorbell) { $0.request(.flushTLB) } }
+    func exclusively(_ body: () -> Void) { machine.world.whileStopped(own: doorbell, body) }
+}

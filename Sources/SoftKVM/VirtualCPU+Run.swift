@@ -1,0 +1,157 @@
+// KVM_RUN: entry, the loop around the processor, and the way out. Documentation/virt/kvm/api.rst, sections 4.10 and 5; the
+// order of things is that of kvm_arch_vcpu_ioctl_run.
+
+internal import Chipset
+internal import Glibc
+internal import KVMABI
+internal import Processor
+
+extension VirtualCPU {
+    func runLocked() throws(Errno) -> Int32 {
+        let run = area.run
+        doorbell.forgetKick()
+        hasRun = true
+        run.flags = 0
+        if let signalMask, VirtualCPU.isPending(outside: signalMask) {
+            run.exitReason = .intr
+            throw .interrupted
+        }
+        if mpState == .uninitialized { return try waitForStartUp() }
+        let valid = run.validRegs
+        let dirty = run.dirtyRegs
+        guard (valid | dirty) & ~SyncRegisters.all == 0 else { throw .invalidArgument }
+        if dirty != 0 {
+            try loadSyncRegisters(dirty)
+            run.dirtyRegs = 0
+        }
+        if chipset == nil {
+            let cr8 = run.cr8
+            guard cr8 <= 15 else { throw .invalidArgument }
+            clientCR8 = UInt8(cr8)
+            reportedCR8 = clientCR8
+        }
+        defer { finishRun(valid) }
+        if complete() {
+            // The instruction that waited is completed even if nothing may run after it.
+            if run.immediateExit != 0 {
+                doorbell.call()
+                machine.world.enter(doorbell)
+                let exit = processor.run()
+                machine.world.leave(doorbell)
+                if exit != .requested, try leaves(on: exit) { return 0 }
+            }
+        }
+        if run.immediateExit != 0 { throw .interrupted }
+        return try enterGuest()
+    }
+
+    /// The loop. Returns with an exit for the client in the run area.
+    private func enterGuest() throws(Errno) -> Int32 {
+        let run = area.run
+        if run.requestInterruptWindow, chipset == nil || isSplit {
+            if chipset == nil || acceptsClientInterrupts { processor.request(.interruptWindow) }
+        } else {
+            processor.withdraw(.interruptWindow)
+        }
+        if queuedInterrupt != nil || chipset?.hasInterrupt(Int(id)) == true { processor.request(.interrupt) }
+        while true {
+            processor.withdraw(.leave)
+            if doorbell.isKicked {
+                run.exitReason = .intr
+                throw .interrupted
+            }
+            if pendingTripleFault {
+                pendingTripleFault = false
+                run.exitReason = .shutdown
+                return 0
+            }
+            if takeChipsetEvents() { return 0 }
+            if mpState != .runnable {
+                waitForEvent()
+                continue
+            }
+            if pendingNMIs > 0 {
+                pendingNMIs -= 1
+                processor.request(.nmi)
+            }
+            machine.world.enter(doorbell)
+            if doorbell.takeTimeChange() { updateGuestTime() }
+            let exit = processor.run()
+            machine.world.leave(doorbell)
+            if try leaves(on: exit) { return 0 }
+        }
+    }
+
+    /// A signal that the client's mask would let through is waiting, blocked by the thread's own.
+    private static func isPending(outside mask: UInt64) -> Bool {
+        var pending = sigset_t()
+        guard unsafe sigpending(&pending) == 0 else { return false }
+        for signal: Int32 in 1...64 where mask & 1 << UInt64(signal - 1) == 0 {
+            if unsafe sigismember(&pending, signal) == 1 { return true }
+        }
+        return false
+    }
+
+    /// KVM_RUN on an application processor that no start-up IPI has reached: EAGAIN once one has.
+    private func waitForStartUp() throws(Errno) -> Int32 {
+        let run = area.run
+        if run.immediateExit != 0 { throw .interrupted }
+        doorbell.wait { doorbell.isKicked || !(doorbell.status?.pending.isDisjoint(with: [.initialize, .startUp]) ?? true) }
+        if takeChipsetEvents() { return 0 }
+        if doorbell.isKicked {
+            run.exitReason = .intr
+            throw .interrupted
+        }
+        throw .tryAgain
+    }
+
+    /// HLT, or the wait for INIT and start-up, inside the hypervisor: on the doorbell, until an event or a kick.
+    private func waitForEvent() {
+        doorbell.wait {
+            if doorbell.isKicked { return true }
+            guard let status = doorbell.status else { return queuedInterrupt != nil || pendingNMIs > 0 }
+            let pending = status.pending
+            if mpState != .halted { return !pending.isDisjoint(with: [.initialize, .startUp]) }
+            if !pending.isDisjoint(with: [.initialize, .startUp, .unhalt, .systemManagement, .ioapicEOI]) { return true }
+            if pendingNMIs > 0 || pending.contains(.nmi) { return true }
+            return hasDeliverableInterrupt
+        }
+        guard mpState == .halted else { return }
+        if pendingNMIs > 0 || hasDeliverableInterrupt { mpState = .runnable }
+    }
+
+    private var hasDeliverableInterrupt: Bool {
+        guard processor.rflags & 1 << 9 != 0 else { return false }
+        return queuedInterrupt != nil || chipset?.hasInterrupt(Int(id)) == true
+    }
+
+    // MARK: The way out
+
+    /// The fields that every KVM_RUN leaves behind (post_kvm_run_save), and the registers that the client asked for.
+    private func finishRun(_ validRegisters: UInt64) {
+        let run = area.run
+        let interruptFlag = processor.rflags & 1 << 9 != 0
+        run.interruptFlag = interruptFlag
+        run.cr8 = UInt64(taskPriority)
+        run.apicBase = apicBase
+        reportedCR8 = taskPriority
+        let hasPIC = chipset != nil && !isSplit
+        run.readyForInterruptInjection = hasPIC || isReadyForInterrupt
+        if validRegisters != 0 { storeSyncRegisters(validRegisters) }
+    }
+
+    /// Whether KVM_INTERRUPT would be delivered at once.
+    private var isReadyForInterrupt: Bool {
+        let state = processor.state
+        guard processor.rflags & 1 << 9 != 0, state.interruptShadow == 0, !state.pendingException.isPending else { return false }
+        if queuedInterrupt != nil { return false }
+        return chipset == nil || acceptsClientInterrupts
+    }
+
+    var isSplit: Bool {
+        if case .split? = chipset?.mode { return true }
+        return false
+    }
+
+    private var acceptsClientInterrupts: Bool { chipset?.acceptsExternalInterrupt(Int(id)) ?? true }
+}

@@ -1,0 +1,100 @@
+// The vCPU's TSC, and kvm-clock as the guest sees it in its own memory.
+// Linux, Documentation/virt/kvm/x86/msr.rst; Documentation/virt/kvm/api.rst, sections 4.55, 4.56; devices/vcpu.rst, 4.1.
+
+internal import Chipset
+internal import KVMABI
+internal import Processor
+internal import Synchronization
+
+extension VirtualCPU {
+    /// A guest's write of the TSC or of TSC_ADJUST moves both.
+    func adjustTSC(by difference: UInt64) {
+        tsc.offset &+= difference
+        msrs.tscAdjust &+= difference
+        tscChanged()
+    }
+
+    /// A client's write. Zero, or less than a second from what another vCPU's reads, means that both are to agree.
+    func synchronizeTSC(_ value: UInt64) {
+        let now = HostClock.now
+        let common = machine.configuration.withLock { $0.tscOffset }
+        if let common {
+            let expected = TimeStampCounter(kilohertz: tsc.kilohertz, offset: common).value(at: now)
+            let second = Int64(tsc.kilohertz) * 1000
+            let difference = Int64(bitPattern: value &- expected)
+            if value == 0 || (difference > -second && difference < second) {
+                tsc.offset = common
+                tscChanged()
+                return
+            }
+        }
+        setTSCOffset(tsc.offset(for: value, at: now))
+    }
+
+    private func setTSCOffset(_ offset: UInt64) {
+        tsc.offset = offset
+        machine.configuration.withLock { $0.tscOffset = offset }
+        tscChanged()
+    }
+
+    private func tscChanged() {
+        chipset?.setTSCFrequency(Int(id), kilohertz: tsc.kilohertz)
+        doorbell.timeChanged()
+    }
+
+    func setTSCKilohertz(_ value: UInt) throws(Errno) {
+        let kilohertz = value == 0 ? SupportedCPUID.hostTSCKilohertz : UInt32(truncatingIfNeeded: value)
+        guard value <= UInt(UInt32.max), kilohertz > 0, kilohertz < 1_000_000_000 else { throw .invalidArgument }
+        // The counter goes on from where it is.
+        let now = HostClock.now
+        let current = tsc.value(at: now)
+        tsc.kilohertz = kilohertz
+        tsc.offset = tsc.offset(for: current, at: now)
+        tscChanged()
+    }
+
+    /// KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET: struct kvm_device_attr { flags, group, attr, addr }.
+    func deviceAttribute(_ request: Request, _ argument: ClientArgument) throws(Errno) {
+        let record = Record(try argument.loadBytes(24))
+        guard record.load(4, as: UInt32.self) == 0, record.load(8, as: UInt64.self) == 0 else { throw .noSuchDeviceOrAddress }
+        let place = ClientArgument(record.load(16, as: UInt64.self))
+        if request == .getDeviceAttr {
+            try place.store(tsc.offset)
+        } else if request == .setDeviceAttr {
+            setTSCOffset(try place.load())
+        }
+    }
+
+    // MARK: kvm-clock
+
+    /// Shows the guest the current parameters. On the vCPU's thread, inside guest code's gate.
+    func updateGuestTime() {
+        guard msrs.systemTime & 1 != 0 else { return }
+        let isOld = msrs.usesOldClock
+        var info = machine.clock.withLock { $0.timeInfo(tsc, paused: wasPaused, stable: !isOld) }
+        wasPaused = false
+        let address = msrs.systemTime & ~1
+        // Odd while it changes.
+        let version = ((machine.readPhysical32(address) ?? 0) | 1) &+ 2
+        info.store(version, 0)
+        machine.writePhysical(address, info.bytes)
+        info.store(version &+ 1, 0)
+        machine.writePhysical(address, Array(info.bytes[..<4]))
+    }
+
+    /// struct pvclock_wall_clock { version, sec, nsec }: the time of day at which the guest's clock was zero.
+    func writeWallClock() {
+        let address = msrs.wallClock
+        guard address != 0 else { return }
+        let now = HostClock.now
+        let boot = HostClock.realtime &- machine.clock.withLock { $0.nanoseconds(at: now) }
+        let version = ((machine.readPhysical32(address) ?? 0) | 1) &+ 2
+        var record = Record(count: 12)
+        record.store(version, 0)
+        record.store(UInt32(truncatingIfNeeded: boot / 1_000_000_000), 4)
+        record.store(UInt32(truncatingIfNeeded: boot % 1_000_000_000), 8)
+        machine.writePhysical(address, record.bytes)
+        record.store(version &+ 1, 0)
+        machine.writePhysical(address, Array(record.bytes[..<4]))
+    }
+}

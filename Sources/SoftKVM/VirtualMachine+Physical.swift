@@ -1,0 +1,34 @@
+// The hypervisor's own accesses to guest memory. They fail where the client has taken the memory away, and never fault.
+
+internal import GuestMemory
+
+extension VirtualMachine {
+    /// The client's memory behind `size` bytes that lie in one page.
+    private func place(_ address: UInt64, _ size: Int, writing: Bool) -> ClientArgument? {
+        guard let region = unsafe addressSpace.region(at: address) else { return nil }
+        let offset = unsafe address - region.pointee.base
+        guard unsafe UInt64(size) <= region.pointee.size - offset else { return nil }
+        if writing {
+            guard unsafe !region.pointee.readOnly else { return nil }
+            let first = Int(offset >> 12)
+            let last = Int((offset + UInt64(size) - 1) >> 12)
+            for page in first...last { unsafe region.pointee.pages.markDirty(page) }
+        }
+        return unsafe ClientArgument(UInt(bitPattern: region.pointee.host) + UInt(offset))
+    }
+
+    func readPhysical(_ address: UInt64) -> UInt64? {
+        guard let place = place(address, 8, writing: false) else { return nil }
+        return try? place.load(UInt64.self)
+    }
+
+    func readPhysical32(_ address: UInt64) -> UInt32? {
+        guard let place = place(address, 4, writing: false) else { return nil }
+        return try? place.load(UInt32.self)
+    }
+
+    func writePhysical(_ address: UInt64, _ bytes: [UInt8]) {
+        guard let place = place(address, bytes.count, writing: true) else { return }
+        try? place.storeBytes(bytes)
+    }
+}

@@ -1,0 +1,145 @@
+// One virtual machine: its memory, its vCPUs, its chipset, and the ioctls of its handle.
+// Documentation/virt/kvm/api.rst, section 4, those of type "vm ioctl".
+
+internal import Chipset
+internal import GuestMemory
+internal import KVMABI
+internal import Processor
+internal import Synchronization
+
+/// What a VM's handle names. It owns its vCPUs; they refer to it without owning it, and a vCPU's handle keeps both.
+final class VirtualMachine: Sendable {
+    let addressSpace = AddressSpace()
+    let world = WorldStop()
+    let runAreas: RunAreas
+    let coalesced: CoalescedRing
+    let ioEvents = IOEventFDs()
+    let slots = Mutex(MemorySlots(physicalAddressBits: SupportedCPUID.shared.physicalAddressBits))
+    /// What capabilities and ioctls have set.
+    let configuration = Mutex(Configuration())
+    let clock = Mutex(GuestClock(now: HostClock.now))
+    let controllers = Mutex<Controllers?>(nil)
+    private let vcpus = Mutex<[UInt32: VirtualCPU]>([:])
+
+    /// Interrupt controllers and what serves them.
+    struct Controllers: Sendable {
+        var chipset: Chipset
+        var loop: EventLoop
+        var irqfds: IRQFDs
+        var bells: DoorbellDirectory
+
+        var isFull: Bool { chipset.mode == .full }
+    }
+
+    struct Configuration {
+        var manualDirtyLog: UInt64 = 0
+        var userSpaceMSRs: UInt64 = 0
+        var filter = MSRFilter()
+        var exceptionPayload = false
+        var tripleFaultEvent = false
+        var exitHypercalls: UInt64 = 0
+        var disabledQuirks: UInt64 = 0
+        var disabledExits: UInt64 = 0
+        var maximumVCPUID: UInt32 = 0
+        var platformInfoReadable = true
+        var bootVCPU: UInt32 = 0
+        var tscKilohertz = SupportedCPUID.hostTSCKilohertz
+        /// The offset that the last vCPU's TSC was given, for new ones to agree with.
+        var tscOffset: UInt64?
+    }
+
+    init() throws(Errno) {
+        runAreas = try RunAreas()
+        coalesced = unsafe CoalescedRing(runAreas.ring)
+    }
+
+    deinit {
+        // The thread knows the chipset and the vCPUs' doorbells; it ends before they go.
+        controllers.withLock { $0?.loop.end() }
+    }
+
+    var hasVCPUs: Bool { vcpus.withLock { !$0.isEmpty } }
+
+    func vcpu(_ id: UInt32) -> VirtualCPU? { vcpus.withLock { $0[id] } }
+
+    /// KVM_CREATE_VCPU.
+    func createVirtualCPU(_ id: UInt32) throws(Errno) -> VirtualCPU {
+        let configuration = configuration.withLock { $0 }
+        guard id < Capabilities.maximumVCPUID else { throw .invalidArgument }
+        guard configuration.maximumVCPUID == 0 || id < configuration.maximumVCPUID else { throw .invalidArgument }
+        // Only one at a time makes a vCPU of an id.
+        let result: Result<VirtualCPU, Errno> = vcpus.withLock { vcpus in
+            guard vcpus.count < Capabilities.maximumVCPUs else { return .failure(.invalidArgument) }
+            guard vcpus[id] == nil else { return .failure(.fileExists) }
+            do throws(Errno) {
+                let vcpu = try VirtualCPU(self, id: id, controllers: controllers.withLock { $0 })
+                vcpus[id] = vcpu
+                return .success(vcpu)
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
+    func ioctl(_ request: Request, _ argument: ClientArgument) throws(Errno) -> Int32 {
+        switch request {
+        case .checkExtension: return Capabilities.value(argument.address)
+        case .setUserMemoryRegion: try setMemoryRegion(argument, size: 32)
+        case .setUserMemoryRegion2: try setMemoryRegion(argument, size: 160)
+        case .getDirtyLog: try getDirtyLog(argument)
+        case .clearDirtyLog: try clearDirtyLog(argument)
+        case .setTSSAddr:
+            // Where VMX needs pages of its own; nothing here does.
+            guard argument.address <= 0xFFFF_D000 else { throw .invalidArgument }
+        case .setIdentityMapAddr:
+            _ = try argument.load(UInt64.self)
+            guard !hasVCPUs else { throw .invalidArgument }
+        case .enableCap: try enable(argument)
+        case .irqLine, .irqLineStatus: try setLine(argument, wantsStatus: request == .irqLineStatus)
+        case .signalMSI: return try signalMSI(argument)
+        case .irqfd: try changeIRQFD(argument)
+        case .ioeventfd: try ioEvents.change(argument)
+        case .createIRQCHIP: try createChipset(.full)
+        case .getIRQCHIP: try getIRQCHIP(argument)
+        case .setIRQCHIP: try setIRQCHIP(argument)
+        case .setGSIRouting: try setRouting(argument)
+        case .createPIT: try createPIT(speaker: true)
+        case .createPIT2:
+            let record = Record(try argument.loadBytes(64))
+            try createPIT(speaker: record.load(0, as: UInt32.self) & 1 != 0)
+        case .getPIT: try getPIT(argument, withFlags: false)
+        case .setPIT: try setPIT(argument, withFlags: false)
+        case .getPIT2: try getPIT(argument, withFlags: true)
+        case .setPIT2: try setPIT(argument, withFlags: true)
+        case .reinjectControl: try setReinjection(argument)
+        case .registerCoalescedMMIO: try coalesced.change(argument, register: true)
+        case .unregisterCoalescedMMIO: try coalesced.change(argument, register: false)
+        case .getClock: try getClock(argument)
+        case .setClock: try setClock(argument)
+        case .setTSCKHz: try setTSCKilohertz(argument.address)
+        case .getTSCKHz: return Int32(clamping: configuration.withLock { $0.tscKilohertz })
+        case .setBootCPUID:
+            guard !hasVCPUs else { throw .busy }
+            let id = UInt32(truncatingIfNeeded: argument.address)
+            configuration.withLock { $0.bootVCPU = id }
+            controllers.withLock { $0?.chipset.setBootProcessor(Int(id)) }
+        case .x86SetMSRFilter:
+            let filter = try MSRFilter(argument)
+            configuration.withLock { $0.filter = filter }
+        case .createDevice:
+            _ = try argument.loadBytes(12)
+            throw .noSuchDevice
+        default: throw .inappropriateRequest
+        }
+        return 0
+    }
+}
+
+/// The doorbells of a VM by vCPU id, for the chipset's callbacks.
+final class DoorbellDirectory: Sendable {
+    private let bells = Mutex<[Int: Doorbell]>([:])
+
+    func add(_ id: Int, _ bell: Doorbell) { bells.withLock { $0[id] = bell } }
+    func chipsetEvent(_ id: Int) { bells.withLock { $0[id] }?.chipsetEvent() }
+}
