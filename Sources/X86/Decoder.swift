@@ -93,7 +93,7 @@ extension Decoder {
             guard position &+ count <= limit else { throw isWhole ? .tooLong : .truncated }
             let bits = UInt64(truncatingIfNeeded: window &>> UInt128(truncatingIfNeeded: position &* 8))
             position &+= count
-            return count == 8 ? bits : bits & (1 &<< UInt64(count &* 8)) &- 1
+            return count == 8 ? bits : bits & ((1 &<< UInt64(count &* 8)) &- 1)
         }
 
         @inline(__always)
