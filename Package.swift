@@ -50,11 +50,11 @@ let package = Package(
         module("Devices", ["GuestMemory"]),
         module(
             "VMM",
-            ["KVM", "Devices", "GuestMemory", "X86", .product(name: "Logging", package: "swift-log")]),
+            ["KVM", "KVMABI", "Devices", "GuestMemory", "X86", .product(name: "Logging", package: "swift-log")]),
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "VMM", "KVM", "X86",
+                "VMM", "KVM", "KVMABI", "X86",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -68,6 +68,6 @@ let package = Package(
         tests(of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory"], exclude: ["Guests"]),
         tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
         tests(of: "Devices", ["GuestMemory"]),
-        tests(of: "VMM", ["KVM", "Devices", "GuestMemory", "X86"]),
+        tests(of: "VMM", ["KVM", "KVMABI", "Devices", "GuestMemory", "X86"]),
     ]
 )

@@ -3,7 +3,8 @@
 //
 // Contract: eight byte-wide registers. The line is infinitely fast: a character written is sent at once, so THRE
 // and TEMT are always set once the write has returned. Characters arrive by `receive`, which takes no more than
-// the FIFO has room for; the caller holds back the rest until `roomAvailable` says that there is room again. A burst
+// the FIFO has room for; the caller holds back the rest until
+// `roomAvailable` says that there is room again and the guest listens. A burst
 // that ends below the trigger level counts as timed out at once, which is the character time-out interrupt.
 // OUT2 gates the interrupt line, as the PC wires it.
 
@@ -64,7 +65,12 @@ public final class UART16550: RegisterDevice {
     struct Core: Sendable {
         var state = State()
         var line: LineDriver
+        /// Reads of LSR since the last character was sent.
+        var statusPolls = 0
     }
+
+    /// So many reads of LSR without a character sent in between are a guest that polls for input.
+    static let pollsOfAListener = 64
 
     private let core: Mutex<Core>
     private let transmit: @Sendable (UInt8) -> Void
@@ -73,7 +79,7 @@ public final class UART16550: RegisterDevice {
     /// - Parameters:
     ///   - interrupt: the port's interrupt line (IRQ 4 for COM1).
     ///   - transmit: takes each character sent; called without the port's lock.
-    ///   - roomAvailable: called when the guest has made room for `receive` again.
+    ///   - roomAvailable: called when the guest has made room for `receive` again, or begins to listen.
     public init(
         interrupt: @escaping InterruptLine,
         transmit: @escaping @Sendable (UInt8) -> Void,
@@ -100,6 +106,10 @@ public final class UART16550: RegisterDevice {
     /// How many characters `receive` would take now; none while the port is in loopback.
     public var receiveRoom: Int { core.withLock { $0.room } }
 
+    /// Whether the guest waits for characters: by interrupt, or by polling LSR. What arrives earlier is likely to be lost
+    /// when a driver clears the FIFO.
+    public var isListening: Bool { core.withLock { $0.listens } }
+
     /// Characters that arrive on the line. Returns how many were taken, from the start.
     public func receive(_ bytes: some Collection<UInt8>) -> Int {
         core.withLock {
@@ -123,10 +133,10 @@ public final class UART16550: RegisterDevice {
 
     public func read(offset: UInt64, width: Int) -> UInt64 {
         let (value, madeRoom) = core.withLock { core -> (UInt8, Bool) in
-            let before = core.room
+            let before = core.takesInput
             let value = core.read(offset)
             core.settle()
-            return (value, before == 0 && core.room > 0)
+            return (value, !before && core.takesInput)
         }
         if madeRoom { roomAvailable() }
         return UInt64(value)
@@ -135,10 +145,10 @@ public final class UART16550: RegisterDevice {
     public func write(offset: UInt64, width: Int, value: UInt64) {
         let byte = UInt8(truncatingIfNeeded: value)
         let (sent, madeRoom) = core.withLock { core -> (UInt8?, Bool) in
-            let before = core.room
+            let before = core.takesInput
             let sent = core.write(offset, byte)
             core.settle()
-            return (sent, before == 0 && core.room > 0)
+            return (sent, !before && core.takesInput)
         }
         if let sent { transmit(sent) }
         if madeRoom { roomAvailable() }
@@ -152,6 +162,8 @@ extension UART16550.Core {
     var fifosEnabled: Bool { state.fcr & 1 != 0 }
     var capacity: Int { fifosEnabled ? 16 : 1 }
     var loop: Bool { state.mcr & MCR.loop != 0 }
+    var listens: Bool { state.ier & 0x01 != 0 || statusPolls >= UART16550.pollsOfAListener }
+    var takesInput: Bool { listens && room > 0 }
     var room: Int { loop ? 0 : max(0, capacity - state.received.count) }
     var divisorAccess: Bool { state.lcr & 0x80 != 0 }
     /// LCR bits 1–0: five to eight data bits.
@@ -173,6 +185,7 @@ extension UART16550.Core {
         case 4: return state.mcr
         case 5:
             let status = lineStatus
+            statusPolls = min(statusPolls + 1, UART16550.pollsOfAListener)
             state.lineErrors = 0
             state.overrun = false
             return status
@@ -219,6 +232,7 @@ extension UART16550.Core {
 
     mutating func send(_ byte: UInt8) -> UInt8? {
         state.transmitterEmpty = true
+        statusPolls = 0
         guard loop else { return byte }
         arrive(.init(byte: byte, errors: 0))
         return nil

@@ -70,14 +70,28 @@ import Testing
     @Test func receivesUpToTheFIFOAndHoldsBackTheRest() {
         port.put(3, 0x03)
         port.put(2, 0x01)
+        port.put(1, 0x01)
         #expect(port.receiveRoom == 16)
         #expect(port.receive([UInt8](0..<20)) == 16)
         #expect(port.receiveRoom == 0)
         #expect(port.get(5) == 0x61)
         #expect((0..<16).map { _ in port.get(0) } == [UInt8](0..<16))
-        #expect(room.value.load(ordering: .relaxed) == 1)
+        #expect(room.value.load(ordering: .relaxed) == 2)
         #expect(port.get(5) == 0x60)
         #expect(port.get(0) == 0)
+    }
+
+    @Test func listensByInterruptOrByPolling() {
+        #expect(!port.isListening)
+        port.put(1, 0x01)
+        #expect(port.isListening)
+        port.put(1, 0x00)
+        for _ in 0..<63 { _ = port.get(5) }
+        #expect(!port.isListening)
+        port.put(0, 0x41)
+        for _ in 0..<64 { _ = port.get(5) }
+        #expect(port.isListening)
+        #expect(room.value.load(ordering: .relaxed) == 2)
     }
 
     @Test func withoutFIFOsThereIsRoomForOne() {
