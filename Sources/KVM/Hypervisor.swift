@@ -44,7 +44,7 @@ public enum Hypervisor: String, Hashable, Sendable, CaseIterable {
         case .kernel:
             do throws(Errno) { return try KernelEndpoint() } catch { throw .notOpened(.kernel, error) }
         case .software, .automatic:
-            throw .notOpened(.software, .noSuchDevice)
+            return SoftwareEndpoint()
         }
     }
 
