@@ -13,7 +13,8 @@ private enum Objdump {
         var text: String
     }
 
-    static func run(_ arguments: [String]) throws -> [Line] {
+    /// Its lines of instructions, of those only that are at multiples of `step`.
+    static func run(_ arguments: [String], step: Int = 1) throws -> [Line] {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: path)
         process.arguments = arguments + ["--insn-width=32", "-M", "intel"]
@@ -21,16 +22,19 @@ private enum Objdump {
         process.standardOutput = pipe
         process.standardError = FileHandle.nullDevice
         try process.run()
-        let output = try pipe.fileHandleForReading.readToEnd() ?? Data()
+        let output = [UInt8](try pipe.fileHandleForReading.readToEnd() ?? Data())
         process.waitUntilExit()
-        return output.split(separator: 10).compactMap { line in
-            let fields = line.split(separator: 9, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
-            guard fields.count >= 2, let colon = fields[0].firstIndex(of: ":"),
-                let address = Int(fields[0][..<colon].filter { $0 != " " }, radix: 16)
-            else { return nil }
-            let bytes = fields[1].split(separator: " ").compactMap { UInt8($0, radix: 16) }
-            return Line(address: address, bytes: bytes, text: fields.count > 2 ? fields[2] : "")
+        var lines: [Line] = []
+        for line in output.split(separator: 10) {
+            guard let tab = line.firstIndex(of: 9), line[tab - 1] == UInt8(ascii: ":") else { continue }
+            let digits = line[..<(tab - 1)].drop { $0 == 32 }
+            guard let address = Int(String(decoding: digits, as: UTF8.self), radix: 16), address % step == 0 else { continue }
+            let fields = line[(tab + 1)...].split(separator: 9, maxSplits: 1)
+            let bytes = fields[0].split(separator: 32).compactMap { UInt8(String(decoding: $0, as: UTF8.self), radix: 16) }
+            let text = fields.count > 1 ? String(decoding: fields[1], as: UTF8.self) : ""
+            lines.append(Line(address: address, bytes: bytes, text: text))
         }
+        return lines
     }
 }
 
@@ -89,13 +93,13 @@ private enum Objdump {
         arguments: [(8, "i386:x86-64"), (4, "i386"), (2, "i8086")])
     func agreesWithObjdump(_ size: Int, _ machine: String) throws {
         let codeSize = CodeSize(rawValue: UInt8(size))
-        let count = 12 * 1536
+        let count = 6 * 1536
         let data = slots(count, codeSize)
         let file = FileManager.default.temporaryDirectory.appendingPathComponent("martlet-decoder-\(size)-\(getpid()).bin")
         try Data(data).write(to: file)
         defer { try? FileManager.default.removeItem(at: file) }
         var lines: [Int: Objdump.Line] = [:]
-        for line in try Objdump.run(["-D", "-b", "binary", "-m", machine, file.path]) { lines[line.address] = line }
+        for line in try Objdump.run(["-D", "-b", "binary", "-m", machine, file.path], step: 32) { lines[line.address] = line }
 
         let known = Set(Mnemonic.allCases.map(\.rawValue))
         var compared = 0
