@@ -181,7 +181,9 @@ extension GuestScript {
                 guard next() == happened else { throw diverge("\(happened)") }
                 position += 1
             case .internalError(let error):
-                if error.suberror == 1, hypervisor == .kernel { throw EmulatorGaveUp(instruction: error.instruction) }
+                if error.suberror == 1, hypervisor == .kernel, !error.instruction.isEmpty {
+                    throw EmulatorGaveUp(instruction: error.instruction)
+                }
                 throw diverge("internal error \(error.suberror) \(error.instruction)")
             case let exit: throw diverge("\(exit.reason)")
             }

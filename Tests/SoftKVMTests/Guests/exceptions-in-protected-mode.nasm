@@ -67,7 +67,7 @@ data_jump:
 ;= fault d 10 data_jump
 
 idt:    attempt null_data
-        mov     dword [limited], 0x6d000
+        mov     word [0x6d000 + 0x50 * 8 + 4], 0x6e00
 soft:   int     0x50                    ; a gate that is not present
 ;= fault b 282 soft
 
@@ -112,4 +112,3 @@ over:   clts
         hlt
 ;= hlt
 limits: dd      1, 10
-limited: dd     0

@@ -18,9 +18,11 @@
         report  3
 ;= report 3
         cli
-;! window
         report  4
 ;= report 4
+;! window
+        report  5
+;= report 5
         mov     rax, 0x202
         push    rax
         popfq

@@ -144,5 +144,5 @@ pointer:
         dw      0x18
 low_end:
         times   0xfff0 - ($ - start) db 0
-        jmp     0xf000:start - 0xf0000
+        jmp     near start              ; a far jump would give CS the base 0xf0000
         times   0x10000 - ($ - start) db 0
