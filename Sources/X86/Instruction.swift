@@ -73,10 +73,12 @@ public struct MemoryOperand: Sendable {
     public static let ripRegister: UInt8 = 0xFE
 
     public var base: UInt8 = MemoryOperand.noRegister
+    /// Of a gather: the number of the vector register of indices.
     public var index: UInt8 = MemoryOperand.noRegister
     /// Shift of the index: 0…3.
     public var scale: UInt8 = 0
-    /// The effective segment: the override or the default (SS for rSP/rBP bases; ES for string destinations is in the row's operand).
+    /// The effective segment: the override or the default (SS for rSP/rBP bases). Set, too, for the implicit operands of string
+    /// sources, XLAT and MASKMOVQ; string destinations are always in ES.
     public var segment: SegmentName = .ds
     /// Sign-extended displacement; the full 64-bit offset for moffs forms.
     public var displacement: Int64 = 0
@@ -98,7 +100,8 @@ public enum Operand: Sendable, Equatable {
     case vector(UInt8, size: UInt8)
     /// ST(i).
     case x87(UInt8)
-    /// `Instruction.memory`; `size` 0 where no data is accessed (LEA, INVLPG, prefetches).
+    /// `Instruction.memory`; `size` 0 where no data is accessed (LEA, INVLPG, prefetches) and for images whose size isn't the
+    /// encoding's matter (FXSAVE, XSAVE and their kin).
     case memory(size: UInt8)
     case immediate(size: UInt8)
     case relative(size: UInt8)
