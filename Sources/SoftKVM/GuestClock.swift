@@ -1,6 +1,7 @@
 // Time: the host's clock, time-stamp counters derived from it, and kvm-clock.
-// Linux, Documentation/virt/kvm/x86/timekeeping.rst and msr.rst (pvclock_vcpu_time_info, pvclock_wall_clock).
+// Linux, Documentation/virt/kvm/x86/timekeeping.rst and msr.rst.
 
+internal import Chipset
 internal import Glibc
 
 /// The one clock under everything: CLOCK_MONOTONIC in nanoseconds.
@@ -37,31 +38,6 @@ struct TimeStampCounter: Equatable {
     }
 }
 
-/// kvm-clock's arithmetic: what a guest multiplies its TSC with.
-struct ParavirtualScale: Equatable {
-    /// The TSC difference is shifted left by this (right if negative) …
-    var shift: Int8
-    /// … and multiplied by this over 2³², to give nanoseconds.
-    var multiplier: UInt32
-
-    init(kilohertz: UInt32) {
-        // nanoseconds = ticks × 10⁶ ÷ kHz, with the multiplier in [2³¹, 2³²).
-        var shift: Int8 = 0
-        var numerator: UInt64 = 1_000_000
-        var denominator = UInt64(max(kilohertz, 1))
-        while numerator >= denominator {
-            denominator <<= 1
-            shift += 1
-        }
-        while numerator << 1 < denominator {
-            numerator <<= 1
-            shift -= 1
-        }
-        self.shift = shift
-        multiplier = UInt32(truncatingIfNeeded: (numerator << 32) / denominator)
-    }
-}
-
 /// One VM's kvm-clock: nanoseconds since the VM began, or as KVM_SET_CLOCK set it.
 struct GuestClock {
     /// The host time at which the current parameters were taken; shared by all vCPUs, so that they agree.
@@ -83,16 +59,10 @@ struct GuestClock {
     /// The guest's clock at `base`.
     var atBase: UInt64 { base &+ offset }
 
-    /// struct pvclock_vcpu_time_info, 32 bytes, less the version in its first four.
-    func timeInfo(_ tsc: TimeStampCounter, paused: Bool, stable: Bool) -> Record {
-        let scale = ParavirtualScale(kilohertz: tsc.kilohertz)
-        var record = Record(count: 32)
-        record.store(tsc.value(at: base), 8)
-        record.store(atBase, 16)
-        record.store(scale.multiplier, 24)
-        record.store(scale.shift, 28)
-        // PVCLOCK_TSC_STABLE_BIT, PVCLOCK_GUEST_STOPPED.
-        record.store(UInt8((stable ? 1 : 0) | (paused ? 2 : 0)), 29)
-        return record
+    /// What a guest with this TSC reckons from.
+    func systemTime(_ tsc: TimeStampCounter, paused: Bool, stable: Bool) -> SystemTime {
+        SystemTime(
+            tscTimestamp: tsc.value(at: base), systemTime: atBase, scale: ClockScale(kilohertz: tsc.kilohertz),
+            flags: (stable ? SystemTime.stable : 0) | (paused ? SystemTime.stopped : 0))
     }
 }

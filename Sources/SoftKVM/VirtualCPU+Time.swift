@@ -71,30 +71,23 @@ extension VirtualCPU {
     func updateGuestTime() {
         guard msrs.systemTime & 1 != 0 else { return }
         let isOld = msrs.usesOldClock
-        var info = machine.clock.withLock { $0.timeInfo(tsc, paused: wasPaused, stable: !isOld) }
+        let time = machine.clock.withLock { $0.systemTime(tsc, paused: wasPaused, stable: !isOld) }
         wasPaused = false
         let address = msrs.systemTime & ~1
-        // Odd while it changes.
-        let version = ((machine.readPhysical32(address) ?? 0) | 1) &+ 2
-        info.store(version, 0)
-        machine.writePhysical(address, info.bytes)
-        info.store(version &+ 1, 0)
-        machine.writePhysical(address, Array(info.bytes[..<4]))
+        guard let version = machine.readPhysical32(address) else { return }
+        apply(time.writes(after: version), at: address)
     }
 
-    /// struct pvclock_wall_clock { version, sec, nsec }: the time of day at which the guest's clock was zero.
+    /// The time of day at which the guest's clock was zero.
     func writeWallClock() {
         let address = msrs.wallClock
-        guard address != 0 else { return }
+        guard address != 0, let version = machine.readPhysical32(address) else { return }
         let now = HostClock.now
         let boot = HostClock.realtime &- machine.clock.withLock { $0.nanoseconds(at: now) }
-        let version = ((machine.readPhysical32(address) ?? 0) | 1) &+ 2
-        var record = Record(count: 12)
-        record.store(version, 0)
-        record.store(UInt32(truncatingIfNeeded: boot / 1_000_000_000), 4)
-        record.store(UInt32(truncatingIfNeeded: boot % 1_000_000_000), 8)
-        machine.writePhysical(address, record.bytes)
-        record.store(version &+ 1, 0)
-        machine.writePhysical(address, Array(record.bytes[..<4]))
+        apply(WallClock(bootTime: boot).writes(after: version), at: address)
+    }
+
+    private func apply(_ writes: [ClockWrite], at address: UInt64) {
+        for write in writes { machine.writePhysical(address &+ UInt64(write.offset), write.bytes) }
     }
 }
