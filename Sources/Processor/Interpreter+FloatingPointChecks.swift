@@ -1,0 +1,73 @@
+import Synchronization
+import X86
+
+/// Whether FP and SIMD instructions may run at all: #UD and #NM by CR0, CR4 and XCR0.
+/// Intel SDM vol. 3, 2.5 (CR0.EM, MP, TS), 13.1 (CR4.OSFXSR); vol. 1, 13 (XCR0).
+///
+/// `CodeMode.checksFPU` is set whenever any of these checks could fail, and then every such op goes through `check`; else
+/// none is made.
+enum FloatingPointCheck: UInt {
+    case x87, wait, mmx, sse, mmxAndSSE, avx, xsave
+
+    static let function: Op.Handler = { cpu, kind in
+        let cpu = CPU(cpu)
+        guard let check = FloatingPointCheck(rawValue: kind), let stop = check.problem(cpu) else { return 1 }
+        return cpu.stopped(stop)
+    }
+
+    /// The control register bits under which every check passes; for `updateMode`.
+    static func arePassed(cr0: UInt64, cr4: UInt64, xcr0: UInt64) -> Bool {
+        cr0 & (CR0.EM.rawValue | CR0.TS.rawValue) == 0 && cr4 & CR4.OSFXSR.rawValue != 0
+            && cr4 & CR4.OSXSAVE.rawValue != 0 && xcr0 & 7 == 7
+    }
+
+    private func problem(_ cpu: CPU) -> Stop? {
+        let cr0 = cpu.state.cr0, cr4 = cpu.state.cr4
+        let emulated = cr0 & CR0.EM.rawValue != 0, switched = cr0 & CR0.TS.rawValue != 0
+        switch self {
+        case .x87: return emulated || switched ? .deviceNotAvailable : nil
+        case .wait: return switched && cr0 & CR0.MP.rawValue != 0 ? .deviceNotAvailable : nil
+        case .mmx: if emulated { return .invalidOpcode }
+        case .sse, .mmxAndSSE: if emulated || cr4 & CR4.OSFXSR.rawValue == 0 { return .invalidOpcode }
+        case .avx: if cr4 & CR4.OSXSAVE.rawValue == 0 || cpu.state.xcr0 & 6 != 6 { return .invalidOpcode }
+        case .xsave: if cr4 & CR4.OSXSAVE.rawValue == 0 { return .invalidOpcode }
+        }
+        return switched ? .deviceNotAvailable : nil
+    }
+
+    // MARK: In front of a handler
+
+    private struct Key: Hashable {
+        var check: FloatingPointCheck
+        var handler: UInt
+    }
+
+    private static let code = HostCode()
+    private static let made = Mutex<[Key: Op.Handler]>([:])
+
+    /// A handler that makes this check and goes on to `handler`.
+    func before(_ handler: Op.Handler) -> Op.Handler? {
+        let key = Key(check: self, handler: unsafe unsafeBitCast(handler, to: UInt.self))
+        return FloatingPointCheck.made.withLock { made in
+            if let checked = made[key] { return checked }
+            var assembler = HostAssembler()
+            assembler.emit(0x57, 0x56, 0x50)  // push rdi, rsi, rax
+            assembler.emit(0xBE)  // mov esi, kind
+            assembler.emit(word: UInt32(rawValue))
+            assembler.emit(0x48, 0xB8)  // mov rax, function
+            assembler.emit(quad: UInt64(unsafe unsafeBitCast(FloatingPointCheck.function, to: UInt.self)))
+            assembler.emit(0xFF, 0xD0)  // call rax
+            assembler.emit(0x59, 0x5E, 0x5F)  // pop rcx, rsi, rdi
+            assembler.emit(0x48, 0x85, 0xC0)  // test rax, rax
+            assembler.emit(0x74, 0x0C)  // jz to the return
+            assembler.emit(0x48, 0xB8)  // mov rax, handler
+            assembler.emit(quad: UInt64(key.handler))
+            assembler.emit(0xFF, 0xE0)  // jmp rax
+            assembler.emit(0xC3)  // ret
+            guard let address = FloatingPointCheck.code.add(assembler.code) else { return nil }
+            let checked = HostCode.handler(address)
+            made[key] = checked
+            return checked
+        }
+    }
+}

@@ -1,0 +1,131 @@
+import X86
+
+/// x87 instructions that the host executes, and those that only touch control and status. Intel SDM vol. 1, chapter 8.
+///
+/// The op: `link` the code, `detail` the memory operand's size, `extra` the opcode as FOP has it.
+enum X87Ops {
+    static let register: Op.Handler = { CPU($0).runX87(OpCursor($1), 0) }
+    /// FCMOVcc.
+    static let conditional: Op.Handler = { CPU($0).runX87(OpCursor($1), UInt(CPU($0).statusFlags | 2)) }
+    static let reading: Op.Handler = { CPU($0).runX87Reading(OpCursor($1)) }
+    static let writing: Op.Handler = { CPU($0).runX87Writing(OpCursor($1)) }
+    /// FINCSTP and its like: no operands, and FIP stays.
+    static let control: Op.Handler = { CPU($0).runX87Control(OpCursor($1)) }
+
+    static let wait: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).checkPendingX87() } }
+    static let fnop = wait
+    static let fninit: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in CPU(cpu).initializeX87() } }
+    static let fnclex: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in CPU(cpu).x87StatusWord &= 0x7F00 } }
+    /// The FENI, FDISI and FSETPM of old: nothing, without waiting.
+    static let ignored: Op.Handler = { OpCursor($1).next + 0 * $0 }
+    static let fldcw: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).checkPendingX87()
+            CPU(cpu).loadControlWord(try CPU(cpu).readOperand(OpCursor(op)))
+        }
+    }
+    static let fnstcw: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).writeOperand(OpCursor(op), CPU(cpu).x87ControlWord) }
+    }
+    static let fnstsw: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).writeOperand(OpCursor(op), CPU(cpu).x87StatusWord) }
+    }
+    static let fnstswAX: Op.Handler = { cpu, op in
+        CPU(cpu).setRegister(CPUState.offset(ofRegister: 0), CPU(cpu).x87StatusWord)
+        return OpCursor(op).next
+    }
+    static let emms: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).checkPendingX87()
+            CPU(cpu).rotateStack()
+            CPU(cpu).setTags(0)
+        }
+    }
+}
+
+extension CPU {
+    /// The guest's MXCSR is in the image that the host loads.
+    @inline(__always) private func makeLoadable() {
+        if state.xsave[3] & 0xFFFF_0000 != 0 { mxcsr &= 0xFFFF }
+    }
+
+    @inline(__always) private func execute(_ cursor: OpCursor, _ argument: UInt) {
+        makeLoadable()
+        let data = state.xsave[2]
+        _ = HostCode.call(cursor.op.link, address, cursor.address, argument)
+        state.xsave[2] = data
+        x87Opcode = UInt16(truncatingIfNeeded: cursor.op.extra)
+        let rip = instructionRIP
+        state.xsave[1] = state.codeMode.codeSize == 8 ? rip : rip & 0xFFFF_FFFF | UInt64(self[segment: .cs].selector) << 32
+    }
+
+    private func setDataPointer(_ cursor: OpCursor) {
+        let sum = sum(cursor)
+        if state.codeMode.codeSize == 8 {
+            state.xsave[2] =
+                cursor.op.addressing == .flat ? sum &+ register(cursor.op.segmentBase) : (sum & 0xFFFF_FFFF) &+ register(cursor.op.segmentBase)
+        } else {
+            let offset = cursor.op.addressSize == 2 ? sum & 0xFFFF : sum & 0xFFFF_FFFF
+            state.xsave[2] = offset | UInt64(self[segment: cursor.op.segment].selector) << 32
+        }
+    }
+
+    @inline(__always) fileprivate func runX87(_ cursor: OpCursor, _ argument: UInt) -> UInt {
+        instruction(cursor) { () throws(Stop) in
+            try checkPendingX87()
+            execute(cursor, argument)
+        }
+    }
+
+    fileprivate func runX87Control(_ cursor: OpCursor) -> UInt {
+        instruction(cursor) { () throws(Stop) in
+            try checkPendingX87()
+            let saved = (state.xsave[1], state.xsave[2], x87Opcode)
+            makeLoadable()
+            _ = HostCode.call(cursor.op.link, address, cursor.address, 0)
+            (state.xsave[1], state.xsave[2], x87Opcode) = saved
+        }
+    }
+
+    fileprivate func runX87Reading(_ cursor: OpCursor) -> UInt {
+        instruction(cursor) { () throws(Stop) in
+            try checkPendingX87()
+            let size = Int(cursor.op.detail)
+            let linear = try linearAddress(cursor, size: size, .read)
+            var value = SIMD4<UInt64>()
+            switch size {
+            case 8: value[0] = try read(linear, cursor.op.segment)
+            case 4: value[0] = UInt64(try read(linear, cursor.op.segment, as: UInt32.self))
+            default: value = try readPieces(linear, cursor.op.segment, size: size)
+            }
+            unsafe withUnsafePointer(to: &value) { execute(cursor, UInt(bitPattern: $0)) }
+            setDataPointer(cursor)
+        }
+    }
+
+    fileprivate func runX87Writing(_ cursor: OpCursor) -> UInt {
+        instruction(cursor) { () throws(Stop) in
+            try checkPendingX87()
+            let size = Int(cursor.op.detail)
+            let linear = try linearAddress(cursor, size: size, .write)
+            let host = unsafe hostAddressForWrite(linear, size: size)
+            if unsafe host == nil { try checkWritable(linear, size: size, cursor.op.segment) }
+            let saved = state.xsave
+            var value = SIMD4<UInt64>()
+            unsafe withUnsafeMutablePointer(to: &value) { execute(cursor, UInt(bitPattern: $0)) }
+            setDataPointer(cursor)
+            // Nothing is stored when an unmasked exception other than precision stops the store.
+            if x87StatusWord & ~x87ControlWord & 0x1F != 0 { return }
+            if size == 8, let host = unsafe host {
+                unsafe host.storeBytes(of: value[0], as: UInt64.self)
+                return
+            }
+            do throws(Stop) {
+                try writePieces(linear, cursor.op.segment, size: size, value)
+            } catch {
+                state.xsave = saved
+                throw error
+            }
+        }
+    }
+}
