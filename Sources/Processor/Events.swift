@@ -152,8 +152,8 @@ extension VirtualProcessor {
 
     private func outcome(_ exit: ProcessorExit?) -> Outcome { exit.map { .exit($0) } ?? .delivered }
 
-    /// NMI, interrupts, and the client's wish to know when there could be one. What can't be taken now is held, so that
-    /// blocks run at full speed meanwhile.
+    /// NMI, interrupts, and the client's wish to know when there could be one. Interrupts that can't be taken now are held,
+    /// so that blocks run at full speed meanwhile.
     private func takeInterrupts() -> Outcome {
         let requests = pendingRequests
         if requests.isDisjoint(with: [.nmi, .interrupt, .interruptWindow]) || cpu.state.interruptShadow != 0 { return .nothing }
@@ -167,7 +167,7 @@ extension VirtualProcessor {
             }
         }
         guard cpu.hasFlag(.IF) else {
-            hold(requests.intersection([.interrupt, .interruptWindow]))
+            hold(requests.intersection(.interrupt))
             return .nothing
         }
         if requests.contains(.interrupt) {

@@ -56,7 +56,9 @@ extension CPU {
             }
             let answer: MSRAnswer
             if processor.host.allowsMSR(msrIndex, write: true) {
-                answer = processor.writeMSR(msrIndex, pair, hostInitiated: false)
+                let own = processor.writeMSR(msrIndex, pair, hostInitiated: false)
+                // Where the client wants to hear of bad values, the host says so.
+                answer = own == .invalid ? CPU.denied(processor.host.writeMSR(msrIndex, pair)) : own
             } else {
                 answer = CPU.denied(processor.host.writeMSR(msrIndex, pair))
             }

@@ -82,6 +82,8 @@ extension VirtualCPU: ProcessorHost {
         set { setTaskPriority(newValue) }
     }
 
+    var hasLocalAPIC: Bool { chipset != nil }
+
     // MARK: Interrupts
 
     func acknowledgeInterrupt() -> UInt8? {
@@ -143,6 +145,6 @@ extension VirtualCPU: ProcessorHost {
     // MARK: Other vCPUs
 
     func codeChanged() { machine.world.forEach(except: doorbell) { $0.request(.codeChanged) } }
-    func newCodePage() { machine.world.forEach(except: doorbell) { $0.request(.flushTLB) } }
+    func newCodePage() { machine.world.forEach(except: doorbell) { $0.request(.newCodePage) } }
     func exclusively(_ body: () -> Void) { machine.world.whileStopped(own: doorbell, body) }
 }
