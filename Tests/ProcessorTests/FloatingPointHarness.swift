@@ -39,6 +39,7 @@ import X86
         unsafe page = map(8192, PROT_READ | PROT_WRITE)
         processor = VirtualProcessor(memory: space, host: host)
         processor.cpu.state.codeMode = CodeMode(rawValue: 8)
+        processor.cpu.state.xcr0 = 7
         for offset in [0, 4096] as [UInt64] { allow(address + offset) }
     }
 
@@ -57,6 +58,14 @@ import X86
         let tag = linear & ~0xFFF | processor.cpu.state.tlbGeneration
         unsafe entry.pointee = TLBEntry(read: tag, write: write ? tag : 0, execute: 0, addend: 0)
     }
+
+    /// Takes a page away from the interpreter.
+    func forbid(_ linear: UInt64) {
+        unsafe processor.cpu.state.tlb[Int((linear >> 12) & TLBEntry.indexMask)] = TLBEntry()
+    }
+
+    /// Where `native` puts the instruction.
+    var nativeAddress: UInt64 { UInt64(UInt(bitPattern: unsafe code)) + 96 }
 
     // MARK: The host
 
