@@ -55,7 +55,7 @@ public struct CapabilitySetting: Sendable {
 
     /// Exits `.rdmsr` and `.wrmsr` for accesses that would otherwise raise #GP.
     public static func userSpaceMSR(_ reasons: MSRExit) -> CapabilitySetting {
-        mask(.x86UserSpaceMSR, UInt64(reasons.rawValue))
+        value(.x86UserSpaceMSR, UInt64(reasons.rawValue))
     }
     /// Local APICs in the hypervisor, I/O APIC and PIC in the client.
     /// - Parameter pins: routes reserved for the client's I/O APIC; 24 suits one.

@@ -73,7 +73,7 @@ internal import Synchronization
     }
 
     public func ioctl(_ handle: Handle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
-        if request == .run { return try run(handle) }
+        if request == .run { return try run(handle, argument) }
         let result = KernelEndpoint.systemCall(handle, request, argument)
         guard result >= 0 else { throw Errno(rawValue: errno) }
         return result
@@ -105,7 +105,7 @@ internal import Synchronization
 
     /// KVM_RUN with the calling thread on record. A kick before the record is seen by the kernel as `immediate_exit`; one
     /// after it comes as a signal, which either interrupts the ioctl or, just before it, leaves `immediate_exit` to end it.
-    private func run(_ handle: Handle) throws(Errno) -> Int32 {
+    private func run(_ handle: Handle, _ argument: UInt) throws(Errno) -> Int32 {
         let runner = unsafe try runner(handle, create: true)
         guard let runner = unsafe runner else { throw .badFileDescriptor }
         let thread = gettid()
@@ -114,7 +114,7 @@ internal import Synchronization
             unsafe runner.pointee.prepared.store(thread, ordering: .relaxed)
         }
         unsafe runner.pointee.thread.store(thread, ordering: .sequentiallyConsistent)
-        let result = KernelEndpoint.systemCall(handle, .run, 0)
+        let result = KernelEndpoint.systemCall(handle, .run, argument)
         let error = errno
         unsafe runner.pointee.thread.store(0, ordering: .sequentiallyConsistent)
         while unsafe runner.pointee.kicks.load(ordering: .sequentiallyConsistent) != 0 { sched_yield() }

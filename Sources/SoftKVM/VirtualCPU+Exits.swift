@@ -1,6 +1,7 @@
 // What the processor stopped for, as the client sees it in `struct kvm_run`, and the client's answers.
 // Documentation/virt/kvm/api.rst, section 5.
 
+internal import GuestMemory
 internal import KVMABI
 internal import Processor
 internal import Synchronization
@@ -92,7 +93,7 @@ extension VirtualCPU {
             run.exitReason = .setTPR
         case .hostFault(let address):
             run.store(UInt64(0), ExitLayout.memoryFaultFlags)
-            run.store(address & ~4095, ExitLayout.memoryFaultAddress)
+            run.store(guestAddress(showing: address) & ~4095, ExitLayout.memoryFaultAddress)
             run.store(UInt64(4096), ExitLayout.memoryFaultSize)
             run.exitReason = .memoryFault
             throw .badAddress
@@ -156,5 +157,18 @@ extension UnsafeMutableRawBufferPointer {
         let length = Swift.min(source.count, limit, count)
         guard length > 0 else { return }
         unsafe copyMemory(from: UnsafeRawBufferPointer(rebasing: source[..<length]))
+    }
+}
+
+extension VirtualCPU {
+    /// Where the guest sees an address of the client's; 0 if no slot shows it.
+    private func guestAddress(showing host: UInt64) -> UInt64 {
+        machine.world.enter(doorbell)
+        defer { machine.world.leave(doorbell) }
+        for region in machine.addressSpace.regions {
+            let offset = host &- UInt64(UInt(bitPattern: unsafe region.host))
+            if offset < region.size { return region.base &+ offset }
+        }
+        return 0
     }
 }

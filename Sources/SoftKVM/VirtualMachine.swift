@@ -93,8 +93,8 @@ final class VirtualMachine: Sendable {
             // Where VMX needs pages of its own; nothing here does.
             guard argument.address <= 0xFFFF_D000 else { throw .invalidArgument }
         case .setIdentityMapAddr:
-            _ = try argument.load(UInt64.self)
             guard !hasVCPUs else { throw .invalidArgument }
+            _ = try argument.load(UInt64.self)
         case .enableCap: try enable(argument)
         case .irqLine, .irqLineStatus: try setLine(argument, wantsStatus: request == .irqLineStatus)
         case .signalMSI: return try signalMSI(argument)

@@ -392,14 +392,14 @@ import Testing
 
     @Test func enablingWhatIsNotOfferedNamesIt() throws {
         let machine = try System(endpoint: ScriptedEndpoint()).makeVirtualMachine()
-        try machine.enable(.userSpaceMSR([.unknown, .invalid]))
+        try machine.enable(.disableExits([.mwait, .hlt]))
         try machine.enable(.exceptionPayload)
         do {
-            try machine.enable(.userSpaceMSR(.filter))
+            try machine.enable(.disableExits([.hlt, .pause]))
             Issue.record("a bit that is not offered was enabled")
         } catch {
-            #expect(error == KVMError.notOffered(.x86UserSpaceMSR, missing: 4))
-            #expect(error.description.contains("KVM_CAP_X86_USER_SPACE_MSR is not offered with the bits 0x4"))
+            #expect(error == KVMError.notOffered(.x86DisableExits, missing: 4))
+            #expect(error.description.contains("KVM_CAP_X86_DISABLE_EXITS is not offered with the bits 0x4"))
         }
         do {
             try machine.enable(.busLockExit)

@@ -54,7 +54,7 @@ import Synchronization
         case .checkExtension:
             switch Capability(rawValue: UInt32(argument)) {
             case .coalescedMMIO: return 2
-            case .x86UserSpaceMSR: return 3
+            case .x86DisableExits: return 3
             case .exceptionPayload: return 1
             default: return 0
             }

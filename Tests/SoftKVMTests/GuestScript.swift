@@ -127,7 +127,8 @@ struct Divergence: Error, CustomStringConvertible {
 extension GuestScript {
     /// Runs the guest, and throws where it leaves its script.
     func run(on hypervisor: Hypervisor) throws -> [(register: String, value: UInt64, wanted: UInt64)] {
-        var machine = try TestMachine(hypervisor, mode, code.bytes)
+        let machine = try TestMachine(hypervisor, mode, code.bytes)
+        var cpu = try machine.makeCPU()
         var position = 0
         func next() -> Event? { position < events.count ? events[position] : nil }
         func diverge(_ happened: String) -> Divergence {
@@ -135,12 +136,12 @@ extension GuestScript {
         }
         while position < events.count {
             if case .act(let action) = events[position] {
-                try perform(action, on: machine.cpu)
+                try perform(action, on: cpu)
                 position += 1
                 continue
             }
-            try machine.cpu.run()
-            switch machine.cpu.exit {
+            try cpu.run()
+            switch cpu.exit {
             case .portOut(let access):
                 for index in 0..<access.count {
                     let value = UInt64(access.value(at: index))
@@ -167,14 +168,14 @@ extension GuestScript {
                 access.answer(value)
                 position += 1
             case .halt:
-                guard next() == .hlt else { throw diverge("hlt at \(String(try machine.cpu.generalRegisters().rip, radix: 16))") }
+                guard next() == .hlt else { throw diverge("hlt at \(String(try cpu.generalRegisters().rip, radix: 16))") }
                 position += 1
             case .shutdown:
                 guard next() == .shutdown else { throw diverge("shutdown") }
                 position += 1
             case .interruptWindowOpen:
                 guard next() == .window else { throw diverge("window") }
-                machine.cpu.requestsInterruptWindow = false
+                cpu.requestsInterruptWindow = false
                 position += 1
             case .debug(let debug):
                 let happened = Event.debug(vector: UInt64(debug.exception), pc: debug.pc, dr6: debug.dr6 & 0xffff)
@@ -189,8 +190,8 @@ extension GuestScript {
             }
         }
         if finals.isEmpty { return [] }
-        try machine.cpu.complete()
-        let registers = try machine.cpu.registers()
+        try cpu.complete()
+        let registers = try cpu.registers()
         return try finals.map { ($0.register, try GuestScript.value(of: $0.register, in: registers), $0.value) }
     }
 

@@ -7,6 +7,12 @@ import Testing
 /// The hypervisors that open here. Where there is no `/dev/kvm`, the kernel's is left out.
 let hypervisors: [Hypervisor] = [Hypervisor.kernel, .software].filter { (try? System($0)) != nil }
 
+/// Leaves a case out on the kernel's hypervisor, by name and with the reason.
+func skip(_ name: String, _ reason: String) throws {
+    print("skipped on /dev/kvm: \(name): \(reason)")
+    try Test.cancel("\(name): \(reason)")
+}
+
 @Suite struct GuestTests {
     static let names: [String] = {
         let files = (try? FileManager.default.contentsOfDirectory(atPath: Assembler.folder.path)) ?? []
@@ -19,13 +25,13 @@ let hypervisors: [Hypervisor] = [Hypervisor.kernel, .software].filter { (try? Sy
     func guestFollowsItsScript(_ name: String, _ hypervisor: Hypervisor) throws {
         let file = Assembler.folder.appendingPathComponent(name + ".nasm")
         let script = try GuestScript(name: name, source: try String(contentsOf: file, encoding: .utf8))
-        if hypervisor == .kernel, let reason = script.notKernel { try Test.cancel("\(name): \(reason)") }
+        if hypervisor == .kernel, let reason = script.notKernel { try skip(name, reason) }
         do {
             for (register, value, wanted) in try script.run(on: hypervisor) {
                 #expect(value == wanted, "\(name): \(register)")
             }
         } catch let error as EmulatorGaveUp {
-            try Test.cancel("\(name): \(error.reason)")
+            try skip(name, error.reason)
         } catch let error as Assembler.Failure {
             Issue.record("\(name): \(error.messages)")
         }

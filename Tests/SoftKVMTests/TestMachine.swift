@@ -29,25 +29,26 @@ enum Place {
     static let highMemory: UInt64 = 0x10_0000
 }
 
-struct TestMachine: ~Copyable {
+/// The machine and its memory; safe to use from other threads while its vCPU runs.
+final class TestMachine: Sendable {
     let machine: VirtualMachine
-    var cpu: VirtualCPU
     let memory: GuestMemory
+    /// The slot of the first 640 KiB, and that of the second MiB.
     let low: MemorySlot
+    let high: MemorySlot
+    private let mode: EntryMode
+    private let hypervisor: Hypervisor
 
-    /// - Parameter prepare: what has to be enabled before the vCPU is made.
+    /// - Parameter prepare: what has to be enabled before the first slot and the vCPU are made.
     init(
         _ hypervisor: Hypervisor, _ mode: EntryMode, _ code: [UInt8],
         prepare: (borrowing VirtualMachine) throws -> Void = { _ in }
     ) throws {
-        let system = try System(hypervisor)
-        let machine = try system.makeVirtualMachine()
+        let machine = try System(hypervisor).makeVirtualMachine()
         try prepare(machine)
-        let memory = try GuestMemory(size: 0x20_0000)
-        let low = try machine.addSlot(memory, offset: 0, size: Place.lowMemory, at: 0)
-        try machine.addSlot(memory, offset: 0x10_0000, size: 0x10_0000, at: Place.highMemory)
-        let cpu = try machine.makeVirtualCPU()
-        try cpu.setCPUID(try system.supportedCPUID())
+        memory = try GuestMemory(size: 0x20_0000)
+        low = try machine.addSlot(memory, offset: 0, size: Place.lowMemory, at: 0)
+        high = try machine.addSlot(memory, offset: 0x10_0000, size: 0x10_0000, at: Place.highMemory)
         if mode == .reset {
             // The code ends where the address space below 4 GiB does.
             try memory.write(code, at: 0xa0000)
@@ -55,12 +56,18 @@ struct TestMachine: ~Copyable {
         } else {
             try memory.write(code, at: Place.code)
             try TestMachine.writeTables(memory, mode)
-            try TestMachine.enter(mode, at: Place.code, cpu)
         }
         self.machine = machine
-        self.memory = memory
-        self.low = low
-        self.cpu = cpu
+        self.mode = mode
+        self.hypervisor = hypervisor
+    }
+
+    /// A vCPU in the mode, about to execute the code.
+    func makeCPU() throws -> VirtualCPU {
+        let cpu = try machine.makeVirtualCPU()
+        try cpu.setCPUID(try System(hypervisor).supportedCPUID())
+        if mode != .reset { try TestMachine.enter(mode, at: Place.code, cpu) }
+        return cpu
     }
 
     /// Puts the vCPU into a mode.

@@ -17,13 +17,7 @@ overflow:
 after_into:
 ;= fault 4 0 after_into
 
-bounds: attempt opcode
-        mov     eax, 20
-bounded:
-        bound   eax, [limits]
-;= fault 5 0 bounded
-
-opcode: attempt selector
+bounds: attempt selector
 undefined:
         ud2
 ;= fault 6 0 undefined
@@ -111,4 +105,3 @@ over:   clts
 ;= report 30
         hlt
 ;= hlt
-limits: dd      1, 10

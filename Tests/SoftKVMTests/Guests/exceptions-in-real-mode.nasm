@@ -15,12 +15,7 @@ overflow:
         into
 after_into:
 ;= fault 4 after_into
-bound_check: attempt opcode_check
-        mov     ax, 20
-bound16:
-        bound   ax, [limits]
-;= fault 5 bound16
-opcode_check:
+bound_check:
         attempt word_check
 opcode: ud2
 ;= fault 6 opcode
@@ -36,4 +31,3 @@ soft_check:  mov     sp, 0x6000
 ;= report 21
         hlt
 ;= hlt
-limits: dw      1, 10

@@ -1,0 +1,470 @@
+// What a client does while its guest runs: kicks, slots that come, go and move, dirty logs, code that is overwritten.
+
+import Foundation
+import GuestMemory
+import KVM
+import KVMABI
+import Synchronization
+import Testing
+
+/// Runs a closure on a thread of its own; `join` waits for it.
+final class Helper: Sendable {
+    private let done = DispatchSemaphore(value: 0)
+    private let failure = Mutex<(any Error)?>(nil)
+
+    init(_ body: @escaping @Sendable () throws -> Void) {
+        Thread.detachNewThread { [self] in
+            do { try body() } catch { failure.withLock { $0 = error } }
+            done.signal()
+        }
+    }
+
+    func join() throws {
+        done.wait()
+        if let error = failure.withLock({ $0 }) { throw error }
+    }
+}
+
+/// Nothing that was expected.
+struct Unexpected: Error, CustomStringConvertible {
+    let description: String
+    init(_ exit: borrowing Exit) { description = "exit \(exit.reason) \(exit.rawBytes)" }
+}
+
+extension TestMachine {
+    /// A machine with the code of some source, which `prelude.inc` precedes.
+    convenience init(
+        _ hypervisor: Hypervisor, _ mode: EntryMode = .long, source: String,
+        prepare: (borrowing VirtualMachine) throws -> Void = { _ in }
+    ) throws {
+        let bits = mode == .long ? 64 : mode == .protected ? 32 : 16
+        let code = try Assembler.assemble("bits \(bits)\norg 0x1000\n\(source)")
+        try self.init(hypervisor, mode, code.bytes, prepare: prepare)
+    }
+}
+
+/// The flag by which a guest and a helper thread talk, in the guest's memory.
+extension GuestMemory {
+    /// Waits until the byte differs, giving the processor away.
+    func waitWhile(_ value: UInt32, at address: UInt64) throws {
+        while try load(UInt32.self, at: address) == value { sched_yield() }
+    }
+}
+
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"))
+struct InteractionTests {
+    @Test(arguments: hypervisors)
+    func aKickFromAnotherThreadEndsAnEndlessLoop(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            again: inc dword [0x8000]
+            jmp again
+            """)
+        var cpu = try machine.makeCPU()
+        let kick = cpu.kickHandle
+        for _ in 0..<20 {
+            let before = try machine.memory.load(UInt32.self, at: 0x8000)
+            let helper = Helper {
+                try machine.memory.waitWhile(before, at: 0x8000)
+                kick.kick()
+            }
+            try cpu.run()
+            guard case .interrupted = cpu.exit else { throw Unexpected(cpu.exit) }
+            try helper.join()
+        }
+        // A kick before the run ends it before an instruction is executed.
+        kick.kick()
+        let before = try machine.memory.load(UInt32.self, at: 0x8000)
+        try cpu.run()
+        guard case .interrupted = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try machine.memory.load(UInt32.self, at: 0x8000) == before)
+    }
+
+    @Test(arguments: hypervisors)
+    func aKickEndsALongStringInstruction(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            mov eax, 1
+            again: mov edi, 0x100000
+            mov ecx, 0x100000
+            rep stosb
+            inc dword [0x8000]
+            jmp again
+            """)
+        var cpu = try machine.makeCPU()
+        let kick = cpu.kickHandle
+        for _ in 0..<3 {
+            let before = try machine.memory.load(UInt32.self, at: 0x8000)
+            let helper = Helper {
+                try machine.memory.waitWhile(before, at: 0x8000)
+                kick.kick()
+            }
+            try cpu.run()
+            guard case .interrupted = cpu.exit else { throw Unexpected(cpu.exit) }
+            try helper.join()
+        }
+        let registers = try cpu.generalRegisters()
+        #expect(registers.rdi + registers.rcx == 0x200000 || registers.rcx == 0)
+    }
+
+    @Test(arguments: hypervisors)
+    func aSlotThatIsRemovedWhileTheGuestReadsItBecomesMMIO(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            again: inc dword [0x8000]
+            mov eax, [0x180000]
+            jmp again
+            """)
+        try machine.memory.store(UInt32(0x1234), at: 0x180000)
+        var cpu = try machine.makeCPU()
+        let helper = Helper {
+            try machine.memory.waitWhile(0, at: 0x8000)
+            try machine.machine.remove(machine.high)
+        }
+        try cpu.run()
+        do {
+            guard case .mmioRead(let read) = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(read.address == 0x180000)
+            #expect(read.size == 4)
+            read.answer(0x5678)
+        }
+        try helper.join()
+        try cpu.complete()
+        #expect(try cpu.generalRegisters().rax == 0x5678)
+    }
+
+    @Test(arguments: hypervisors)
+    func aSlotThatComesWhileTheGuestPollsItIsMemory(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            again: mov eax, [0x300000]
+            inc dword [0x8000]
+            cmp eax, 0x77
+            jne again
+            mov dword [0x300004], 0x88
+            hlt
+            """)
+        let later = try GuestMemory(size: 4096)
+        try later.store(UInt32(0x77), at: 0)
+        var cpu = try machine.makeCPU()
+        let helper = Helper {
+            try machine.memory.waitWhile(0, at: 0x8000)
+            try machine.machine.addSlot(later, at: 0x300000)
+        }
+        run: while true {
+            try cpu.run()
+            switch cpu.exit {
+            case .mmioRead(let read):
+                #expect(read.address == 0x300000)
+                read.answer(0)
+            case .halt: break run
+            case let exit: throw Unexpected(exit)
+            }
+        }
+        try helper.join()
+        #expect(try later.load(UInt32.self, at: 4) == 0x88)
+    }
+
+    @Test(arguments: hypervisors)
+    func aSlotThatMovesWhileTheGuestRunsIsWhereItMovedTo(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            again: inc dword [0x8000]
+            mov eax, [0x400000]
+            cmp eax, 0x99
+            jne again
+            mov eax, [0x100000]
+            hlt
+            """)
+        try machine.memory.store(UInt32(0x99), at: 0x100000)
+        var cpu = try machine.makeCPU()
+        let helper = Helper {
+            try machine.memory.waitWhile(0, at: 0x8000)
+            try machine.machine.move(machine.high, to: 0x400000)
+        }
+        var reads: [UInt64] = []
+        run: while true {
+            try cpu.run()
+            switch cpu.exit {
+            case .mmioRead(let read):
+                reads.append(read.address)
+                read.answer(0)
+            case .halt: break run
+            case let exit: throw Unexpected(exit)
+            }
+        }
+        try helper.join()
+        #expect(reads.last == 0x100000)
+        #expect(reads.dropLast().allSatisfy { $0 == 0x400000 })
+    }
+
+    @Test(arguments: hypervisors)
+    func aReadOnlySlotIsReadAndItsWritesAreExits(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            mov eax, [0x500000]
+            mov [0x500008], eax
+            mov byte [0x500000], 1
+            mov ebx, [0x500000]
+            hlt
+            """)
+        let rom = try GuestMemory(size: 4096)
+        try rom.store(UInt32(0xcafe), at: 0)
+        try machine.machine.addSlot(rom, at: 0x500000, flags: .readOnly)
+        var cpu = try machine.makeCPU()
+        try cpu.run()
+        do {
+            guard case .mmioWrite(let write) = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(write.address == 0x500008)
+            #expect(write.value == 0xcafe)
+        }
+        try cpu.run()
+        do {
+            guard case .mmioWrite(let write) = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(write.address == 0x500000)
+            #expect(write.size == 1)
+        }
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try cpu.generalRegisters().rbx == 0xcafe)
+    }
+
+    // MARK: Dirty log
+
+    @Test(arguments: hypervisors)
+    func theDirtyLogIsExact(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            mov byte [0x101000], 1
+            mov eax, [0x102000]
+            mov dword [0x103ffe], 5
+            hlt
+            lock inc dword [0x110000]
+            mov edi, 0x120ff8
+            mov ecx, 4
+            rep stosd
+            mov byte [0x101000], 2
+            hlt
+            hlt
+            """)
+        try machine.machine.setFlags(.logDirtyPages, of: machine.high)
+        _ = try machine.machine.dirtyLog(of: machine.high)
+        var cpu = try machine.makeCPU()
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try machine.machine.dirtyPages(of: machine.high) == [0x1000, 0x3000, 0x4000])
+        #expect(try machine.machine.dirtyPages(of: machine.high) == [])
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try machine.machine.dirtyPages(of: machine.high) == [0x1000, 0x10000, 0x20000, 0x21000])
+        // The client's own writes are not the guest's.
+        try machine.memory.store(UInt32(1), at: 0x130000)
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try machine.machine.dirtyPages(of: machine.high) == [])
+    }
+
+    @Test(arguments: hypervisors)
+    func theManualDirtyLogIsClearedByPage(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            again: mov byte [0x100000], 1
+            mov byte [0x140000], 1
+            mov byte [0x17f000], 1
+            hlt
+            jmp again
+            """) { try $0.enable(.manualDirtyLogProtect()) }
+        try machine.machine.setFlags(.logDirtyPages, of: machine.high)
+        var cpu = try machine.makeCPU()
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try machine.machine.dirtyPages(of: machine.high) == [0, 0x40000, 0x7f000])
+        // Reading does not clear.
+        #expect(try machine.machine.dirtyPages(of: machine.high) == [0, 0x40000, 0x7f000])
+        try machine.machine.clearDirtyLog(of: machine.high, firstPage: 64, pages: 64, bitmap: [1])
+        #expect(try machine.machine.dirtyPages(of: machine.high) == [0, 0x7f000])
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try machine.machine.dirtyPages(of: machine.high) == [0, 0x40000, 0x7f000])
+        #expect(throws: KVMError.failed(.clearDirtyLog, .invalidArgument)) {
+            try machine.machine.clearDirtyLog(of: machine.high, firstPage: 1, pages: 64, bitmap: [1])
+        }
+    }
+
+    @Test(arguments: hypervisors)
+    func aSlotWithoutALogHasNone(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: "hlt")
+        #expect(throws: KVMError.failed(.getDirtyLog, .noSuchFile)) { try machine.machine.dirtyLog(of: machine.high) }
+    }
+
+    // MARK: Code that the client writes
+
+    @Test(arguments: hypervisors)
+    func codeThatTheClientOverwritesIsExecutedAnew(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            again: call near routine
+            out 0xe9, eax
+            jmp again
+            align 64
+            routine: mov eax, 0
+            ret
+            """)
+        var cpu = try machine.makeCPU()
+        for value in UInt32(1)..<50 {
+            try machine.memory.store(value, at: 0x1041)
+            try cpu.run()
+            guard case .portOut(let out) = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(out.value == value)
+        }
+    }
+
+    @Test(arguments: hypervisors)
+    func aThreadOverwritesCodeUnderTheRunningGuestAndInterrupts(_ hypervisor: Hypervisor) throws {
+        // The loop runs until the operand of MOV is overwritten; after the kick the new one counts.
+        let machine = try TestMachine(hypervisor, source: """
+            again: inc dword [0x8000]
+            mov eax, 1
+            cmp eax, 1
+            je again
+            out 0xe9, eax
+            hlt
+            """)
+        var cpu = try machine.makeCPU()
+        let kick = cpu.kickHandle
+        let place = try #require((0x1000..<0x1020).first { try machine.memory.load(UInt8.self, at: $0) == 0xb8 })
+        let helper = Helper {
+            try machine.memory.waitWhile(0, at: 0x8000)
+            try machine.memory.store(UInt8(0x42), at: place + 1)
+            kick.kick()
+        }
+        run: while true {
+            try cpu.run()
+            switch cpu.exit {
+            case .interrupted: continue
+            case .portOut(let out):
+                #expect(out.value == 0x42)
+                break run
+            case let exit: throw Unexpected(exit)
+            }
+        }
+        try helper.join()
+    }
+
+    // MARK: Memory that goes
+
+    /// A run that fails with EFAULT, which may be described by KVM_EXIT_MEMORY_FAULT. A kernel that emulates the
+    /// instruction takes memory that it can't reach for MMIO instead.
+    private static func runIntoFault(
+        _ cpu: inout VirtualCPU, _ hypervisor: Hypervisor, at address: UInt64
+    ) throws {
+        do {
+            try cpu.run()
+        } catch {
+            #expect(error == .failed(.run, .badAddress))
+            return
+        }
+        switch cpu.exit {
+        case .memoryFault(let fault): #expect(fault.gpa & ~4095 == address)
+        case .mmioRead, .mmioWrite:
+            if hypervisor == .kernel { try skip("memory that goes", "it emulates, and takes such memory for MMIO") }
+            Issue.record("MMIO instead of EFAULT")
+        case let exit: throw Unexpected(exit)
+        }
+    }
+
+    @Test(arguments: hypervisors)
+    func slotMemoryThatIsUnmappedIsEFAULT(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            mov eax, [0x600000]
+            hlt
+            mov eax, [0x600000]
+            hlt
+            """)
+        let region = unsafe try #require(unsafe mmap(nil, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
+        unsafe region.storeBytes(of: 7, as: UInt32.self)
+        unsafe try machine.machine.addSlot(hostAddress: region, size: 8192, at: 0x600000)
+        var cpu = try machine.makeCPU()
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try cpu.generalRegisters().rax == 7)
+        // Replaced, so that nothing else of this process can take its place meanwhile.
+        _ = unsafe mmap(region, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
+        let before = try cpu.generalRegisters().rip
+        try Self.runIntoFault(&cpu, hypervisor, at: 0x600000)
+        #expect(try cpu.generalRegisters().rip == before)
+        unsafe munmap(region, 8192)
+    }
+
+    @Test(arguments: hypervisors)
+    func slotMemoryWhoseFileIsTruncatedIsEFAULT(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: """
+            again: inc dword [0x600000]
+            jmp again
+            """)
+        let file = unsafe memfd_create("slot", 0)
+        #expect(file >= 0)
+        #expect(ftruncate(file, 4096) == 0)
+        let region = unsafe try #require(unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0))
+        unsafe try machine.machine.addSlot(hostAddress: region, size: 4096, at: 0x600000)
+        var cpu = try machine.makeCPU()
+        let address = UInt(bitPattern: region)
+        let helper = Helper {
+            let word = unsafe UnsafeMutableRawPointer(bitPattern: address)
+            while unsafe word?.load(as: UInt32.self) == 0 { sched_yield() }
+            _ = ftruncate(file, 0)
+        }
+        defer { close(file) }
+        try Self.runIntoFault(&cpu, hypervisor, at: 0x600000)
+        try helper.join()
+        unsafe munmap(region, 4096)
+    }
+
+    // MARK: Arguments at bad addresses
+
+    @Test(arguments: hypervisors)
+    func argumentsAtBadAddressesAreEFAULT(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: "hlt") { try $0.createInterruptControllers() }
+        let cpu = try machine.makeCPU()
+        let ofCPU: [Request] = [
+            .getRegs, .setRegs, .getSREGS, .setSREGS, .getSREGS2, .setSREGS2, .getFPU, .setFPU, .getLAPIC, .setLAPIC,
+            .getMSRS, .setMSRS, .setCPUID2, .getCPUID2, .getVCPUEvents, .setVCPUEvents, .getDebugregs, .setDebugregs,
+            .getXSAVE, .setXSAVE, .getXCRS, .setXCRS, .getMPState, .setMPState, .translate, .setGuestDebug, .enableCap,
+            .setVAPICAddr, .tprAccessReporting, .setSignalMask, .x86SetupMCE, .interrupt,
+        ]
+        // Null is the thread's own mask for KVM_SET_SIGNAL_MASK; the last page below the kernel's half is nobody's.
+        for bad in [UInt(8), 0x7fff_ffff_e000, UInt.max - 4095] {
+            for request in ofCPU {
+                #expect(throws: KVMError.failed(request, .badAddress), "\(request) at \(String(bad, radix: 16))") {
+                    unsafe try cpu.request(request, bad)
+                }
+            }
+            let ofMachine: [Request] = [
+                .setUserMemoryRegion, .getDirtyLog, .irqLine, .irqLineStatus, .getIRQCHIP, .setIRQCHIP, .createPIT2,
+                .setGSIRouting, .irqfd, .ioeventfd, .setClock, .getClock, .signalMSI, .registerCoalescedMMIO,
+                .x86SetMSRFilter, .enableCap, .clearDirtyLog,
+            ]
+            for request in ofMachine {
+                #expect(throws: KVMError.failed(request, .badAddress), "\(request) at \(String(bad, radix: 16))") {
+                    unsafe try machine.machine.request(request, bad)
+                }
+            }
+        }
+    }
+
+    // The order of checks: that there are vCPUs already comes before the argument is read.
+    @Test(arguments: hypervisors)
+    func theIdentityMapIsTooLateOnceThereIsACPU(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: "hlt")
+        #expect(throws: KVMError.failed(.setIdentityMapAddr, .badAddress)) {
+            unsafe try machine.machine.request(.setIdentityMapAddr, 8)
+        }
+        let cpu = try machine.makeCPU()
+        #expect(throws: KVMError.failed(.setIdentityMapAddr, .invalidArgument)) {
+            unsafe try machine.machine.request(.setIdentityMapAddr, 8)
+        }
+        _ = cpu.id
+    }
+
+    @Test(arguments: hypervisors)
+    func anUnknownRequestIsENOTTY(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: "hlt")
+        let cpu = try machine.makeCPU()
+        let unknown = Request(rawValue: 0xaeff)
+        #expect(throws: KVMError.failed(unknown, .inappropriateRequest)) { unsafe try machine.machine.request(unknown) }
+        #expect(throws: KVMError.failed(.createVM, .inappropriateRequest)) { unsafe try machine.machine.request(.createVM) }
+        #expect(throws: KVMError.self) { unsafe try cpu.request(unknown) }
+        #expect(throws: KVMError.failed(.run, .invalidArgument)) { unsafe try cpu.request(.run, 1) }
+    }
+}
