@@ -1,0 +1,57 @@
+# One entry for everything. `make run` and `make test` also set up what a fresh Debian machine with Swift 6.3 needs.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long build bench lint format coverage sanitize fuzz setup guests clean
+
+KERNEL ?= guests/vmlinuz
+INITRD ?= guests/initramfs
+ARGS ?=
+
+help: ## Say what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup:
+	@scripts/setup
+
+guests: setup
+	@scripts/fetch-guests
+
+run: guests build ## Boot Debian's cloud kernel to a shell on this terminal
+	@.build/release/martlet run --kernel $(KERNEL) --initrd $(INITRD) $(ARGS)
+
+test: setup ## Run the tests, with guests booted in release mode
+	@scripts/fetch-guests all || echo "make test: guests are missing; tests that boot them are skipped" >&2
+	swift test -c release -Xswiftc -enable-testing
+
+test-long: setup ## Run the tests, the heavy ones among them
+	@scripts/fetch-guests all
+	MARTLET_LONG_TESTS=1 swift test -c release -Xswiftc -enable-testing
+
+build: setup ## Build in release mode
+	swift build -c release --product martlet
+
+bench: guests build ## Compare with QEMU TCG, interleaved, as ratios
+	@scripts/setup bench
+	@bench/run
+
+lint: ## Check imports and layout
+	swift build --explicit-target-dependency-import-check error
+	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+
+format: ## Lay out the sources
+	swift format --in-place --recursive --parallel Sources Tests Package.swift
+
+coverage: setup ## Run the tests and say what they reach
+	@scripts/fetch-guests all
+	swift test --enable-code-coverage
+	@scripts/coverage
+
+sanitize: setup ## Run the tests under the thread and address sanitizers
+	swift test --sanitize=thread --scratch-path .build-thread
+	swift test --sanitize=address --scratch-path .build-address
+
+fuzz: setup ## Feed the kernel loaders and the decoder random input for a while
+	MARTLET_LONG_TESTS=1 swift test -c release -Xswiftc -enable-testing --filter 'Corrupt|Fuzz|Random'
+
+clean: ## Remove what was built; fetched guests stay
+	rm -rf .build .build-*

@@ -1,0 +1,87 @@
+import Foundation
+import KVM
+import Testing
+import VMM
+
+/// Debian's kernels, as `scripts/fetch-guests all` puts them into guests/.
+enum Guests {
+    static let directory: String = {
+        var directory = URL(fileURLWithPath: #filePath)
+        for _ in 0..<3 { directory.deleteLastPathComponent() }
+        return directory.appendingPathComponent("guests").path
+    }()
+
+    static func path(_ name: String) -> String { "\(directory)/\(name)" }
+
+    /// Cancels the test, by name and with the reason, if a guest has not been fetched.
+    static func require(_ names: String...) throws {
+        for name in names where !FileManager.default.isReadableFile(atPath: path(name)) {
+            try Test.cancel("guests/\(name) is not there: run scripts/fetch-guests all")
+        }
+        #if DEBUG
+            try Test.cancel("a debug build interprets too slowly to boot a kernel: run swift test -c release")
+        #endif
+    }
+}
+
+@Suite(.serialized) struct BootTests {
+    /// Boots to /init, which powers off, and looks at what the kernel said.
+    private func boot(
+        _ kernel: String, _ initrd: String = "initramfs", cpus: Int = 1, by wanted: BootProtocol? = nil,
+        commandLine: String = "martlet.then=poweroff"
+    ) async throws -> (outcome: MachineOutcome, text: String) {
+        try Guests.require(kernel, initrd)
+        let console = CapturedConsole()
+        let machine = try Machine(
+            MachineConfiguration(
+                kernel: Guests.path(kernel), initrd: Guests.path(initrd),
+                // A panic must end the test, not hang it.
+                commandLine: "console=ttyS0 panic=-1 \(commandLine)", memorySize: 512 << 20, cpus: cpus,
+                hypervisor: .software, bootProtocol: wanted),
+            console: console, logger: .quiet)
+        let watchdog = Task.detached {
+            try await Task.sleep(for: .seconds(600))
+            machine.end(.failed("it hangs"))
+        }
+        let outcome = await Task.detached { machine.run() }.value
+        watchdog.cancel()
+        return (outcome, console.text)
+    }
+
+    private func expectHealthy(_ text: String, cpus: Int, machine: String = "x86_64") {
+        #expect(text.contains("Martlet guest: init reached, \(cpus) CPU(s) online, \(machine)"), "\(text.suffix(2000))")
+        for trouble in ["WARNING:", "BUG:", "Oops", "Call Trace", "Kernel panic", "general protection", "unchecked MSR"] {
+            let lines = text.split(separator: "\n").filter { $0.contains(trouble) }
+            #expect(lines.isEmpty, "\(lines)")
+        }
+    }
+
+    @Test(arguments: [1, 2, 4]) func cloudKernelReachesInit(cpus: Int) async throws {
+        let (outcome, text) = try await boot("vmlinuz", cpus: cpus)
+        expectHealthy(text, cpus: cpus)
+        #expect(outcome.isPowerOff, "\(outcome)")
+    }
+
+    @Test(arguments: [BootProtocol.pvh, .elf]) func vmlinuxReachesInit(wanted: BootProtocol) async throws {
+        let (outcome, text) = try await boot("vmlinux", by: wanted)
+        expectHealthy(text, cpus: 1)
+        #expect(outcome.isPowerOff, "\(outcome)")
+    }
+
+    @Test func i686KernelReachesInit() async throws {
+        let (outcome, text) = try await boot("vmlinuz-i686", "initramfs-i686", by: .linux32)
+        expectHealthy(text, cpus: 1, machine: "i686")
+        #expect(outcome.isPowerOff, "\(outcome)")
+    }
+
+    /// Linux's `reboot=` letters, and by which way the machine then sees the reset.
+    @Test(arguments: [
+        ("reboot=a", "port 0xCF9"), ("reboot=k", "keyboard controller"), ("reboot=p", "port 0xCF9"),
+        ("reboot=t", "triple fault"),
+    ])
+    func reboots(word: String, source: String) async throws {
+        let (outcome, text) = try await boot("vmlinuz", commandLine: "martlet.then=reboot \(word)")
+        expectHealthy(text, cpus: 1)
+        #expect(outcome.resetSource == source, "\(outcome)")
+    }
+}

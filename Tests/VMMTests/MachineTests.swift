@@ -1,0 +1,150 @@
+import KVM
+import Logging
+import Testing
+
+@testable import VMM
+
+/// Small guests that are made by hand, on every hypervisor that is here.
+@Suite struct MachineTests {
+    static func require(_ hypervisor: Hypervisor) throws {
+        do { _ = try System(hypervisor) } catch {
+            try Test.cancel("the \(hypervisor) hypervisor is not here: \(error)")
+        }
+    }
+
+    func run(
+        _ file: [UInt8], on hypervisor: Hypervisor, commandLine: String = "", cpus: Int = 1, typing: String = "",
+        by wanted: BootProtocol? = nil
+    ) throws -> (outcome: MachineOutcome, text: String) {
+        try Self.require(hypervisor)
+        let kernel = try TemporaryFile(file)
+        let console = CapturedConsole(typing: typing)
+        let machine = try Machine(
+            MachineConfiguration(
+                kernel: kernel.path, commandLine: commandLine, memorySize: 8 << 20, cpus: cpus,
+                hypervisor: hypervisor, bootProtocol: wanted),
+            console: console, logger: .quiet)
+        let outcome = machine.run()
+        return (outcome, console.text)
+    }
+
+    @Test(arguments: [Hypervisor.kernel, .software], [BootProtocol.linux64, .linux32, .pvh, .elf])
+    func eachProtocolSaysHelloAndPowersOff(hypervisor: Hypervisor, wanted: BootProtocol) throws {
+        let code = GuestBuilder.say("hello\n") + GuestBuilder.powerOff + GuestBuilder.halt
+        let file =
+            switch wanted {
+            case .linux64: GuestBuilder.bzImage(GuestBuilder.halt, code64: code)
+            case .linux32: GuestBuilder.bzImage(code)
+            case .pvh: GuestBuilder.elf(code, pvhEntry: 0x10_0000)
+            case .elf: GuestBuilder.elf(code)
+            }
+        let (outcome, text) = try run(file, on: hypervisor, by: wanted)
+        #expect(outcome.isPowerOff, "\(outcome)")
+        #expect(text == "hello\n")
+    }
+
+    /// The way and the bytes that ask for it.
+    static let resets: [(String, [UInt8])] = [
+        ("keyboard controller", GuestBuilder.out(0x64, 0xfe)),
+        ("port 0xCF9", GuestBuilder.out(0xcf9, 0x06)),
+    ]
+
+    @Test(arguments: [Hypervisor.kernel, .software], 0..<2)
+    func resets(hypervisor: Hypervisor, which: Int) throws {
+        let (name, code) = Self.resets[which]
+        let (outcome, _) = try run(GuestBuilder.elf(code + GuestBuilder.halt), on: hypervisor)
+        #expect(outcome.resetSource == name, "\(outcome)")
+    }
+
+    @Test(arguments: [Hypervisor.kernel, .software])
+    func tripleFaultIsACrashUnlessItWasAnnounced(hypervisor: Hypervisor) throws {
+        let (outcome, _) = try run(GuestBuilder.elf(GuestBuilder.tripleFault), on: hypervisor)
+        let report = try #require(outcome.crash, "\(outcome)")
+        #expect(report.cause.contains("KVM_EXIT_SHUTDOWN"))
+        #expect(report.details.contains { $0.hasPrefix("rip=") })
+
+        let (byWord, _) = try run(
+            GuestBuilder.elf(GuestBuilder.tripleFault), on: hypervisor, commandLine: "console=ttyS0 reboot=t")
+        #expect(byWord.resetSource == "triple fault", "\(byWord)")
+
+        // mov word [0x472], 0, with an absolute address in 64-bit mode
+        let announce: [UInt8] = [0x66, 0xc7, 0x04, 0x25, 0x72, 0x04, 0x00, 0x00, 0x00, 0x00]
+        let (byFlag, _) = try run(GuestBuilder.elf(announce + GuestBuilder.tripleFault), on: hypervisor)
+        #expect(byFlag.resetSource == "triple fault", "\(byFlag)")
+    }
+
+    @Test(arguments: [Hypervisor.kernel, .software])
+    func readsItsSerialPort(hypervisor: Hypervisor) throws {
+        // Polls LSR for a character, sends it back, and powers off after '!'.
+        let loop: [UInt8] =
+            [0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]  // mov dx,3fdh; in al,dx; test al,1; jz start
+            + [0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0x3c, 0x21, 0x75, 0xeb]  // mov dx,3f8h; in; out; cmp al,'!'; jne start
+        let (outcome, text) = try run(
+            GuestBuilder.elf(GuestBuilder.out(0x3fb, 0x03) + loop + GuestBuilder.powerOff + GuestBuilder.halt),
+            on: hypervisor, typing: "typed!")
+        #expect(outcome.isPowerOff, "\(outcome)")
+        #expect(text == "typed!")
+    }
+
+    @Test(arguments: [Hypervisor.kernel, .software])
+    func unclaimedAddressesReadAllOnes(hypervisor: Hypervisor) throws {
+        // mov eax,[0xd0000000]; mov dx,3f8h; out dx,al; then the same from port 0x2e8.
+        let code: [UInt8] =
+            [0xb8, 0x00, 0x00, 0x00, 0xd0, 0x8b, 0x00, 0x66, 0xba, 0xf8, 0x03, 0xee]
+            + [0x66, 0xba, 0xe8, 0x02, 0xec, 0x66, 0xba, 0xf8, 0x03, 0xee]
+        let (outcome, text) = try run(
+            GuestBuilder.elf(GuestBuilder.out(0x3fb, 0x03) + code + GuestBuilder.powerOff + GuestBuilder.halt),
+            on: hypervisor)
+        #expect(outcome.isPowerOff, "\(outcome)")
+        #expect(text.unicodeScalars.count == 2)
+    }
+
+    @Test(arguments: [Hypervisor.kernel, .software])
+    func severalCPUsAndAnEndFromOutside(hypervisor: Hypervisor) async throws {
+        try Self.require(hypervisor)
+        let kernel = try TemporaryFile(GuestBuilder.elf(GuestBuilder.say("x") + GuestBuilder.halt))
+        let machine = try Machine(
+            MachineConfiguration(kernel: kernel.path, memorySize: 8 << 20, cpus: 4, hypervisor: hypervisor),
+            console: CapturedConsole(), logger: .quiet)
+        let running = Task.detached { machine.run() }
+        machine.end(.left)
+        guard case .left = await running.value else {
+            Issue.record("the machine ended for another reason")
+            return
+        }
+    }
+
+    @Test func sizesAreChecked() {
+        func refusal(_ memory: UInt64, _ cpus: Int) -> ConfigurationError? {
+            do {
+                try MachineConfiguration(kernel: "k", memorySize: memory, cpus: cpus).validate()
+                return nil
+            } catch { return error }
+        }
+        #expect(refusal(0, 1) == .memoryTooSmall(0))
+        #expect(refusal(1 << 20, 1) == .memoryTooSmall(1 << 20))
+        #expect(refusal(4 << 20 + 1, 1) != nil)
+        #expect(refusal(8 << 20 | 512, 1) == .memoryNotAligned(8 << 20 | 512))
+        #expect(refusal(1 << 60, 1)?.isUsage == false)
+        #expect(refusal(8 << 20, 0) == .cpuCount(0, limit: 254))
+        #expect(refusal(8 << 20, 255) == .cpuCount(255, limit: 254))
+        #expect(refusal(8 << 20, 4) == nil)
+    }
+
+    @Test func rebootByTripleFaultIsReadFromTheCommandLine() {
+        #expect(Board.resetsByTripleFault("console=ttyS0 reboot=t"))
+        #expect(Board.resetsByTripleFault("reboot=warm,triple"))
+        #expect(!Board.resetsByTripleFault("reboot=pci noreboot=t"))
+    }
+}
+
+extension Logger {
+    /// Says nothing.
+    static var quiet: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
+}
+
+extension MachineOutcome {
+    var isPowerOff: Bool { if case .poweredOff = self { true } else { false } }
+    var resetSource: String? { if case .reset(let source) = self { source } else { nil } }
+    var crash: CrashReport? { if case .crashed(let report) = self { report } else { nil } }
+}
