@@ -68,6 +68,8 @@ let package = Package(
         tests(of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory"], exclude: ["Guests"]),
         tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
         tests(of: "Devices", ["GuestMemory"]),
-        tests(of: "VMM", ["KVM", "KVMABI", "Devices", "GuestMemory", "X86"]),
+        tests(
+            of: "VMM",
+            ["KVM", "KVMABI", "Devices", "GuestMemory", "X86", .product(name: "Logging", package: "swift-log")]),
     ]
 )

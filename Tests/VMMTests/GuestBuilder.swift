@@ -25,7 +25,7 @@ final class TemporaryFile {
         close(descriptor)
     }
 
-    deinit { unlink(path) }
+    deinit { _ = unsafe unlink(path) }
 }
 
 /// Little-endian bytes.
@@ -100,7 +100,8 @@ enum GuestBuilder {
     static func out(_ port: UInt16, word value: UInt16) -> [UInt8] {
         [0x66, 0xba] + bytes(port) + [0x66, 0xb8] + bytes(value) + [0x66, 0xef]
     }
-    static func say(_ text: String) -> [UInt8] { text.utf8.flatMap { out(0x3f8, $0) } }
+    /// Sends characters, of eight bits.
+    static func say(_ text: String) -> [UInt8] { out(0x3fb, 0x03) + text.utf8.flatMap { out(0x3f8, $0) } }
     /// SLP_TYP 5 and SLP_EN into PM1a_CNT.
     static let powerOff = out(0x604, word: 0x3401)
     /// hlt; jmp back
