@@ -44,6 +44,8 @@ import X86
     var stop = Stop.boundary
     /// Instructions begun in blocks: a lower bound of those retired by at most one block.
     public var instructionCount: UInt64 = 0
+    /// MXCSR as it was when it was loaded into the host's register, where exception flags have gathered since; 0 when none is.
+    var loadedMXCSR: UInt32 = 0
     /// The owner, for the slow paths.
     unowned(unsafe) var processor: VirtualProcessor
 

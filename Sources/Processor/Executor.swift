@@ -8,6 +8,7 @@ extension VirtualProcessor {
     public func run() -> ProcessorExit {
         // The client may have written guest memory since the last run.
         cpu.state.codeGeneration &+= 1
+        defer { cpu.settleMXCSR() }
         if unsafe HostFault.guarding(faultContext, { CPU($0).processor.loop() }, cpu.address) { return exit }
         if isExecuting { cpu.state.rip = cpu.instructionRIP }
         isExecuting = false

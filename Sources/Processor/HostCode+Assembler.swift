@@ -147,9 +147,12 @@ struct HostAssembler {
     /// Bytes from `beginMXCSR` at which the code goes on without looking at the guest's masks.
     static let maskedEntry: UInt = 24
 
-    /// Opens a floating-point operation: with an unmasked exception to `unmasked` (a function of the same arguments), else
-    /// the guest's MXCSR is loaded with all exceptions masked.
-    mutating func beginMXCSR(unmasked: UInt) {
+    /// Opens a floating-point operation: with an unmasked exception to `unmasked` (a function of the same arguments).
+    ///
+    /// `body` comes twice. Where the guest's control bits are the host's usual ones, its MXCSR stays in the host's register
+    /// from operation to operation, and the flags are fetched when somebody asks (`CPU.settleMXCSR`): storing MXCSR costs more
+    /// than the rest together. With other control bits it is loaded and stored around each operation, exceptions masked.
+    mutating func withMXCSR(unmasked: UInt, _ body: (inout HostAssembler, _ beforeResults: [UInt8]) -> Void) {
         emit(0x8B, 0x47, 0x18)  // mov eax, [rdi + 24]
         emit(0xF7, 0xD0)  // not eax
         emit(0xA9, 0x80, 0x1F, 0x00, 0x00)  // test eax, 1F80h
@@ -158,24 +161,53 @@ struct HostAssembler {
         emit(quad: UInt64(unmasked))
         emit(0xFF, 0xE0)  // jmp rax
         emit(0x8B, 0x47, 0x18)  // mov eax, [rdi + 24]
+        emit(0x3B, 0x87)  // cmp eax, [rdi + …]
+        emit(word: UInt32(CPUState.loadedMXCSROffset))
+        emit(0x74, 0x24)  // je to the first body
+        emit(0x41, 0x89, 0xC0)  // mov r8d, eax
+        emit(0x41, 0x81, 0xE0, 0xC0, 0xFF, 0xFF, 0xFF)  // and r8d, ~3Fh
+        emit(0x41, 0x81, 0xF8, 0x80, 0x1F, 0x00, 0x00)  // cmp r8d, 1F80h
+        emit(0x75, 0x0C)  // jne to the jump to the second body
+        emit(0x89, 0x87)  // mov [rdi + …], eax
+        emit(word: UInt32(CPUState.loadedMXCSROffset))
+        emit(0x0F, 0xAE, 0x57, 0x18)  // ldmxcsr [rdi + 24]
+        var first = HostAssembler()
+        body(&first, [])
+        emit(0xEB, 0x05)  // jmp over the jump
+        emit(0xE9)  // jmp to the second body
+        emit(word: UInt32(first.code.count))
+        code += first.code
         emit(0x0D, 0x80, 0x1F, 0x00, 0x00)  // or eax, 1F80h
         emit(0x25, 0xFF, 0xFF, 0x00, 0x00)  // and eax, FFFFh
         emit(0x89, 0x44, 0x24, 0xF8)  // mov [rsp - 8], eax
         emit(0x0F, 0xAE, 0x54, 0x24, 0xF8)  // ldmxcsr [rsp - 8]
+        var store = HostAssembler()
+        store.storeMXCSR()
+        body(&self, store.code)
     }
 
     /// Adds the exception flags to the guest's MXCSR, and gives the host its own control bits back.
-    mutating func endMXCSR() {
+    private mutating func storeMXCSR() {
         emit(0x0F, 0xAE, 0x5C, 0x24, 0xF8)  // stmxcsr [rsp - 8]
         emit(0x8B, 0x44, 0x24, 0xF8)  // mov eax, [rsp - 8]
-        emit(0x89, 0xC2)  // mov edx, eax
         emit(0x83, 0xE0, 0x3F)  // and eax, 3Fh
         emit(0x09, 0x47, 0x18)  // or [rdi + 24], eax
-        emit(0x81, 0xE2, 0xC0, 0xFF, 0x00, 0x00)  // and edx, FFC0h
-        emit(0x81, 0xFA, 0x80, 0x1F, 0x00, 0x00)  // cmp edx, 1F80h
-        emit(0x74, 0x0D)  // je over
         emit(0xC7, 0x44, 0x24, 0xF8, 0x80, 0x1F, 0x00, 0x00)  // mov dword [rsp - 8], 1F80h
         emit(0x0F, 0xAE, 0x54, 0x24, 0xF8)  // ldmxcsr [rsp - 8]
+    }
+
+    /// Fetches the flags that have gathered in the host's MXCSR.
+    static var settlingMXCSR: [UInt8] {
+        var assembler = HostAssembler()
+        assembler.emit(0x0F, 0xAE, 0x5C, 0x24, 0xF8)  // stmxcsr [rsp - 8]
+        assembler.emit(0x8B, 0x44, 0x24, 0xF8)  // mov eax, [rsp - 8]
+        assembler.emit(0x83, 0xE0, 0x3F)  // and eax, 3Fh
+        assembler.emit(0x09, 0x47, 0x18)  // or [rdi + 24], eax
+        assembler.emit(0xC7, 0x87)  // mov dword [rdi + …], 0
+        assembler.emit(word: UInt32(CPUState.loadedMXCSROffset))
+        assembler.emit(word: 0)
+        assembler.emit(0xC3)
+        return assembler.code
     }
 
     /// lea rax, [rsi + the size of an op]; ret
@@ -189,6 +221,7 @@ extension CPUState {
     static let vectorOffset = 160
     static let upperHalfOffset = 576
     static let x87Offset = 32
+    static let loadedMXCSROffset = MemoryLayout<CPUState>.offset(of: \.loadedMXCSR) ?? 0
     static let lazyResultOffset = MemoryLayout<CPUState>.offset(of: \.lazyResult) ?? 0
     static let lazyCarryOffset = MemoryLayout<CPUState>.offset(of: \.lazyCarry) ?? 0
     static let lazyParityOffset = MemoryLayout<CPUState>.offset(of: \.lazyParity) ?? 0

@@ -138,7 +138,16 @@ struct HostInstruction {
 
     private func assembled(_ bytes: [UInt8]) -> [UInt8] {
         var assembler = HostAssembler()
-        if usesMXCSR { assembler.beginMXCSR(unmasked: HostInstruction.unmaskedAddress) }
+        if usesMXCSR {
+            assembler.withMXCSR(unmasked: HostInstruction.unmaskedAddress) { assembler, store in body(&assembler, bytes, beforeResults: store) }
+        } else {
+            body(&assembler, bytes, beforeResults: [])
+        }
+        return assembler.code
+    }
+
+    /// Loads the operands, runs the instruction, stores the results and returns.
+    private func body(_ assembler: inout HostAssembler, _ bytes: [UInt8], beforeResults: [UInt8]) {
         if hasMemory { assembler.emit(0x48, 0x89, 0xD1) }  // mov rcx, rdx
         let wide = instruction.vectorLength == 32
         for role in roles {
@@ -159,15 +168,14 @@ struct HostInstruction {
         assembler.code += bytes
         switch row.mnemonic {
         case .pcmpestri, .pcmpistri, .vpcmpestri, .vpcmpistri: assembler.store(1, Int(CPUState.offset(ofRegister: 1)))
-        case .pcmpestrm, .pcmpistrm: assembler.storeXMM0(clearingUpperHalf: false)
         // Zeroing a register would change the flags: the upper half is cleared behind them.
-        case .vpcmpestrm, .vpcmpistrm: assembler.storeXMM0(clearingUpperHalf: false)
+        case .pcmpestrm, .pcmpistrm, .vpcmpestrm, .vpcmpistrm: assembler.storeXMM0(clearingUpperHalf: false)
         default: break
         }
         for role in roles where role.access != .read && role.kind == .general { assembler.storeGeneral(role.field.rawValue) }
         if !row.flagsWritten.isEmpty { assembler.storeFlags() }
         if row.mnemonic == .vpcmpestrm || row.mnemonic == .vpcmpistrm { assembler.storeXMM0(clearingUpperHalf: true) }
-        if usesMXCSR { assembler.endMXCSR() }
+        assembler.code += beforeResults
         for role in roles where role.access != .read {
             switch role.kind {
             case .vector where row.isVEX: assembler.storeVEX(role.field.hostRegister, role.field.rawValue)
@@ -179,7 +187,6 @@ struct HostInstruction {
         if row.isVEX { assembler.emit(0xC5, 0xF8, 0x77) }  // vzeroupper
         if usesMMX { assembler.emit(0x0F, 0x77) }  // emms
         assembler.returnNextOp()
-        return assembler.code
     }
 
     // MARK: Made once
@@ -191,6 +198,8 @@ struct HostInstruction {
 
     private static let memory = HostCode()
     private static let made = Mutex<[Key: UInt]>([:])
+    /// See `CPU.settleMXCSR`.
+    static let settlingMXCSR = memory.add(HostAssembler.settlingMXCSR) ?? 0
     private static let unmaskedAddress = unsafe unsafeBitCast(VectorExceptions.run, to: UInt.self)
 
     /// The address of the code for this instruction; nil where there is no memory for it.

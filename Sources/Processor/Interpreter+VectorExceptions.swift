@@ -43,8 +43,20 @@ enum VectorExceptions {
 extension CPU {
     /// MXCSR. Reserved bits are zero.
     var mxcsr: UInt32 {
-        get { UInt32(truncatingIfNeeded: state.xsave[3]) }
-        nonmutating set { state.xsave[3] = state.xsave[3] & 0xFFFF_FFFF_0000_0000 | UInt64(newValue) }
+        get {
+            settleMXCSR()
+            return UInt32(truncatingIfNeeded: state.xsave[3])
+        }
+        nonmutating set {
+            settleMXCSR()
+            state.xsave[3] = state.xsave[3] & 0xFFFF_FFFF_0000_0000 | UInt64(newValue)
+        }
+    }
+
+    /// The host's register may hold exception flags of the guest that its MXCSR lacks (`HostAssembler.withMXCSR`). They are
+    /// fetched here: before anything reads or replaces MXCSR, and before the run loop is left.
+    @inline(__always) func settleMXCSR() {
+        if state.loadedMXCSR != 0 { _ = HostCode.call(HostInstruction.settlingMXCSR, address, 0, 0) }
     }
 
     fileprivate func runUnmasked(_ cursor: OpCursor, memory: UInt) -> UInt {
@@ -56,7 +68,7 @@ extension CPU {
         var buffer = SIMD4<UInt64>()
         // While underflow is unmasked nothing is flushed to zero.
         let flush: UInt64 = unmasked & VectorExceptions.underflow != 0 ? 0x8000 : 0
-        mxcsr = UInt32(truncatingIfNeeded: control & ~0x3F & ~flush)
+        mxcsr = UInt32(truncatingIfNeeded: (control | 0x1F80) & ~0x3F & ~flush)
         let next = unsafe withUnsafeMutablePointer(to: &buffer) { buffer in
             HostCode.call(
                 cursor.op.link + HostAssembler.maskedEntry, address, cursor.address,

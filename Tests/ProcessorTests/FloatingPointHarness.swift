@@ -151,6 +151,7 @@ import X86
         } catch {
             stop = .invalidOpcode
         }
+        cpu.settleMXCSR()
         var after = state
         for index in 0..<16 { after.general[index] = cpu.state.registers[index] }
         after.flags = cpu.statusFlags
