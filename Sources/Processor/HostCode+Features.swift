@@ -40,6 +40,9 @@ public enum HostProcessor {
         return features.intersection(offered)
     }()
 
+    /// "AuthenticAMD" or "HygonGenuine".
+    static let isAMD: Bool = [0x6874_7541, 0x6F67_7948].contains(cpuid(leaf: 0).ebx)
+
     private static let code = HostCode()
     private static let cpuidCode = code.add([
         0x53,  // push rbx

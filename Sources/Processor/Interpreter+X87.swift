@@ -2,7 +2,8 @@ import X86
 
 /// x87 instructions that the host executes, and those that only touch control and status. Intel SDM vol. 1, chapter 8.
 ///
-/// The op: `link` the code, `detail` the memory operand's size, `extra` the opcode as FOP has it.
+/// The op: `detail` the memory operand's size, `extra` the opcode as FOP has it and `QuickX87.Summary`, `link` the quick code,
+/// `immediate` the slot of ST(i) and, from bit 16 on, the address of the code that exchanges the whole state.
 enum X87Ops {
     static let register: Op.Handler = { CPU($0).runX87(OpCursor($1), 0) }
     /// FCMOVcc.
@@ -49,14 +50,61 @@ extension CPU {
         if state.xsave[3] & 0xFFFF_0000 != 0 { mxcsr &= 0xFFFF }
     }
 
-    @inline(__always) private func execute(_ cursor: OpCursor, _ argument: UInt) {
-        makeLoadable()
-        let data = state.xsave[2]
-        _ = HostCode.call(cursor.op.link, address, cursor.address, argument)
-        state.xsave[2] = data
+    private func execute(_ cursor: OpCursor, _ argument: UInt) {
+        if !executeQuickly(cursor, argument) {
+            makeLoadable()
+            let data = state.xsave[2]
+            _ = HostCode.call(UInt(cursor.op.immediate >> 16), address, cursor.address, argument)
+            state.xsave[2] = data
+        }
         x87Opcode = UInt16(truncatingIfNeeded: cursor.op.extra)
         let rip = instructionRIP
         state.xsave[1] = state.codeMode.codeSize == 8 ? rip : rip & 0xFFFF_FFFF | UInt64(self[segment: .cs].selector) << 32
+    }
+
+    /// Executes the op without exchanging the whole state, where it can't fault and no register is empty that must not be;
+    /// false where it can.
+    @inline(__always) private func executeQuickly(_ cursor: OpCursor, _ argument: UInt) -> Bool {
+        let summary = QuickX87.Summary(bits: cursor.op.extra)
+        guard summary.isQuick, x87ControlWord & 0x3F == 0x3F else { return false }
+        let top = x87Top, tags = Int(x87Tags)
+        // Bit i: ST(i) is valid.
+        let valid = (tags | tags << 8) >> top
+        if summary.needsTop, valid & 1 == 0 { return false }
+        if summary.needsOther, valid >> summary.other & 1 == 0 { return false }
+        if summary.pops == 2, valid & 2 == 0 { return false }
+        if summary.pushes {
+            if valid & 0x80 != 0 { return false }
+            let copied = summary.work == .duplicate ? stackRegister(summary.other) : nil
+            shiftStack(by: 1)
+            setTop((top - 1) & 7, tags: tags | 1 << ((top - 1) & 7))
+            if let copied {
+                setStackRegister(0, copied)
+                x87StatusWord &= ~0x200
+            } else {
+                _ = HostCode.call(cursor.op.link, address, cursor.address, argument)
+            }
+            return true
+        }
+        switch summary.work {
+        case .host: _ = HostCode.call(cursor.op.link, address, cursor.address, argument)
+        case .exchange:
+            let copied = stackRegister(summary.other)
+            setStackRegister(summary.other, stackRegister(0))
+            setStackRegister(0, copied)
+            x87StatusWord &= ~0x200
+        default:
+            setStackRegister(summary.other, stackRegister(0))
+            setTags(UInt8(truncatingIfNeeded: tags | 1 << ((top + summary.other) & 7)))
+            x87StatusWord &= ~0x200
+        }
+        if summary.pops > 0 {
+            var left = Int(x87Tags)
+            for count in 0..<summary.pops { left &= ~(1 << ((top + count) & 7)) }
+            shiftStack(by: -summary.pops)
+            setTop((top + summary.pops) & 7, tags: left)
+        }
+        return true
     }
 
     private func setDataPointer(_ cursor: OpCursor) {
@@ -82,7 +130,7 @@ extension CPU {
             try checkPendingX87()
             let saved = (state.xsave[1], state.xsave[2], x87Opcode)
             makeLoadable()
-            _ = HostCode.call(cursor.op.link, address, cursor.address, 0)
+            _ = HostCode.call(UInt(cursor.op.immediate >> 16), address, cursor.address, 0)
             (state.xsave[1], state.xsave[2], x87Opcode) = saved
         }
     }
@@ -110,14 +158,14 @@ extension CPU {
             let linear = try linearAddress(cursor, size: size, .write)
             let host = unsafe hostAddressForWrite(linear, size: size)
             if unsafe host == nil { try checkWritable(linear, size: size, cursor.op.segment) }
-            let saved = state.xsave
+            let saved = unsafe host == nil ? state.xsave : InlineArray(repeating: 0)
             var value = SIMD4<UInt64>()
             unsafe withUnsafeMutablePointer(to: &value) { execute(cursor, UInt(bitPattern: $0)) }
             setDataPointer(cursor)
             // Nothing is stored when an unmasked exception other than precision stops the store.
             if x87StatusWord & ~x87ControlWord & 0x1F != 0 { return }
-            if size == 8, let host = unsafe host {
-                unsafe host.storeBytes(of: value[0], as: UInt64.self)
+            if let host = unsafe host {
+                unsafe withUnsafeBytes(of: value) { unsafe host.copyMemory(from: $0.baseAddress.unsafelyUnwrapped, byteCount: size) }
                 return
             }
             do throws(Stop) {

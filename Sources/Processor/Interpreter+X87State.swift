@@ -61,6 +61,25 @@ extension CPU {
         x87StatusWord = x87StatusWord & ~0x3800 | UInt16(newTop & 7) << 11
     }
 
+    /// Moves ST(i) to ST(i + count), around the stack.
+    func shiftStack(by count: Int) {
+        let old = stackSlots
+        var new = stackSlots
+        for index in 0..<8 { new[(index + count) & 7] = old[index] }
+        stackSlots = new
+    }
+
+    private var stackSlots: InlineArray<8, SIMD2<UInt64>> {
+        get { unsafe UnsafeRawPointer(pointer).load(fromByteOffset: CPUState.x87Offset, as: InlineArray<8, SIMD2<UInt64>>.self) }
+        nonmutating set {
+            unsafe UnsafeMutableRawPointer(pointer).storeBytes(of: newValue, toByteOffset: CPUState.x87Offset, as: InlineArray<8, SIMD2<UInt64>>.self)
+        }
+    }
+
+    @inline(__always) func setTop(_ top: Int, tags: Int) {
+        state.xsave[0] = state.xsave[0] & ~0xFF_3800_0000 | UInt64(truncatingIfNeeded: top & 7) << 27 | UInt64(truncatingIfNeeded: tags & 0xFF) << 32
+    }
+
     /// The summary (ES) and busy bits follow flags and masks.
     func updateSummary() {
         let pending = x87StatusWord & ~x87ControlWord & 0x3F != 0

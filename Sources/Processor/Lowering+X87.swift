@@ -14,7 +14,12 @@ extension Lowering {
         }
         let host = HostX87Instruction(instruction)
         guard let address = host.address() else { return false }
-        op.link = address
+        op.immediate = UInt64(address) << 16
+        if let quick = QuickX87(instruction), let code = quick.address() {
+            op.link = code
+            op.extra |= quick.summary
+            op.immediate |= UInt64(CPUState.x87Offset) + 16 * UInt64(quick.other ?? 0)
+        }
         switch row.mnemonic {
         case .fincstp, .fdecstp, .ffree, .ffreep: op.handler = X87Ops.control
         default:

@@ -172,5 +172,5 @@ import X86
     @Test func sse() { FloatingPointTests.compare([.sse], rounds: 6) }
     @Test func vex() { FloatingPointTests.compare([.vex], rounds: 4) }
     @Test func mmx() { FloatingPointTests.compare([.mmx], rounds: 6) }
-    @Test func x87() { FloatingPointTests.compare([.x87], rounds: 20) }
+    @Test func x87() { FloatingPointTests.compare([.x87], rounds: 60) }
 }
