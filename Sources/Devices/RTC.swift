@@ -207,7 +207,8 @@ extension RTC.Core {
         let date = fields.map { decode(state.cmos[$0]) }
         let year = decode(state.cmos[Register.century]) * 100 + date[2]
         let days = CivilDate(year: year, month: date[1], day: date[0]).daysSince1970
-        let time = decodeHours(state.cmos[Register.hours]) * 3600
+        let time =
+            decodeHours(state.cmos[Register.hours]) * 3600
             + decode(state.cmos[Register.minutes]) * 60 + decode(state.cmos[Register.seconds])
         state.offset = days * 86_400 + time - clock.wall().flooredSeconds
         restart()

@@ -96,7 +96,9 @@ public struct ACPITables: Sendable {
         let timer = Self.pmBlock + Block.timerOffset
         var table = [UInt8](repeating: 0, count: 276)
         func put(_ bytes: [UInt8], at offset: Int) { table.replaceSubrange(offset..<offset + bytes.count, with: bytes) }
-        func put32(_ value: UInt64, at offset: Int) { put(littleEndianBytes(UInt32(truncatingIfNeeded: value)), at: offset) }
+        func put32(_ value: UInt64, at offset: Int) {
+            put(littleEndianBytes(UInt32(truncatingIfNeeded: value)), at: offset)
+        }
         put32(facs, at: 36)
         put32(dsdt, at: 40)
         put(littleEndianBytes(UInt16(InterruptWiring.IRQ.sci)), at: 46)

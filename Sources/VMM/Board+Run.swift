@@ -51,7 +51,9 @@ extension Board {
         case .failEntry(let reason, _):
             crash("the processor refused the guest's state (KVM_EXIT_FAIL_ENTRY, 0x\(String(reason, radix: 16)))", cpu)
         case .hardware(let reason):
-            crash("the hypervisor does not know the hardware's exit 0x\(String(reason, radix: 16)) (KVM_EXIT_UNKNOWN)", cpu)
+            crash(
+                "the hypervisor does not know the hardware's exit 0x\(String(reason, radix: 16)) (KVM_EXIT_UNKNOWN)",
+                cpu)
         case .memoryFault: crash("the guest reached memory that it can't have (KVM_EXIT_MEMORY_FAULT)", cpu)
         case let exit: crash("an exit that nobody asked for (reason \(exit.reason.rawValue))", cpu)
         }

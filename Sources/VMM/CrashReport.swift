@@ -39,7 +39,9 @@ public struct CrashReport: Sendable, CustomStringConvertible {
             row([("cr0", s.cr0), ("cr2", s.cr2), ("cr3", s.cr3), ("cr4", s.cr4)]),
             row([("efer", s.efer), ("apic", s.apic_base)]),
         ]
-        let segments = [("cs", s.cs), ("ds", s.ds), ("es", s.es), ("fs", s.fs), ("gs", s.gs), ("ss", s.ss), ("tr", s.tr)]
+        let segments = [
+            ("cs", s.cs), ("ds", s.ds), ("es", s.es), ("fs", s.fs), ("gs", s.gs), ("ss", s.ss), ("tr", s.tr),
+        ]
         lines += segments.map { name, segment in
             "\(name)=\(hex(UInt64(segment.selector), 4)) base=\(hex(segment.base, 16)) "
                 + "limit=\(hex(UInt64(segment.limit), 8)) type=\(hex(UInt64(segment.type), 1)) "

@@ -131,7 +131,9 @@ public final class HostConsole: MachineConsole {
             }
             // No more than a pipe takes without blocking.
             let end = min(done + 4096, bytes.count)
-            let count = unsafe bytes[done..<end].withUnsafeBytes { unsafe Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+            let count = unsafe bytes[done..<end].withUnsafeBytes {
+                unsafe Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count)
+            }
             if count >= 0 {
                 done += count
             } else if errno != EINTR && errno != EAGAIN {

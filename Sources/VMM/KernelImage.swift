@@ -49,7 +49,9 @@ public enum KernelImage: Sendable {
             return .truncated(file: file, what: "it ends before the Linux setup header does")
         }
         for kind in known {
-            guard let start: UInt32 = reader.load(kind.offset) ?? reader.load(kind.offset).map({ (v: UInt16) in UInt32(v) })
+            guard
+                let start: UInt32 = reader.load(kind.offset)
+                    ?? reader.load(kind.offset).map({ (v: UInt16) in UInt32(v) })
             else { continue }
             if start & kind.mask == kind.value {
                 return .notAKernel(file: file, found: "it is \(kind.what)")

@@ -97,9 +97,10 @@ import Testing
 
     @Test func encodesAML() {
         #expect(AML.compressed("PNP0501") == 0x0105_d041)
-        #expect(AML.encode { $0.name("_S5_", package: [5, 5, 0, 0]) } == [
-            0x08, 0x5f, 0x53, 0x35, 0x5f, 0x12, 0x08, 0x04, 0x0a, 0x05, 0x0a, 0x05, 0x00, 0x00,
-        ])
+        #expect(
+            AML.encode { $0.name("_S5_", package: [5, 5, 0, 0]) } == [
+                0x08, 0x5f, 0x53, 0x35, 0x5f, 0x12, 0x08, 0x04, 0x0a, 0x05, 0x0a, 0x05, 0x00, 0x00,
+            ])
         #expect(AML.withLength([UInt8](repeating: 0, count: 62)).prefix(1) == [63])
         #expect(AML.withLength([UInt8](repeating: 0, count: 63)).prefix(2) == [0x41, 0x04])
         #expect(AML.withLength([UInt8](repeating: 0, count: 4093)).prefix(2) == [0x4f, 0xff])

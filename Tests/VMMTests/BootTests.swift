@@ -50,7 +50,9 @@ enum Guests {
 
     private func expectHealthy(_ text: String, cpus: Int, machine: String = "x86_64") {
         #expect(text.contains("Martlet guest: init reached, \(cpus) CPU(s) online, \(machine)"), "\(text.suffix(2000))")
-        for trouble in ["WARNING:", "BUG:", "Oops", "Call Trace", "Kernel panic", "general protection", "unchecked MSR"] {
+        for trouble in [
+            "WARNING:", "BUG:", "Oops", "Call Trace", "Kernel panic", "general protection", "unchecked MSR",
+        ] {
             let lines = text.split(separator: "\n").filter { $0.contains(trouble) }
             #expect(lines.isEmpty, "\(lines)")
         }

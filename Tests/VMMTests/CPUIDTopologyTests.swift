@@ -4,7 +4,9 @@ import Testing
 @testable import VMM
 
 @Suite struct CPUIDTopologyTests {
-    func entry(_ function: UInt32, _ index: UInt32 = 0, eax: UInt32 = 0, ebx: UInt32 = 0, ecx: UInt32 = 0, edx: UInt32 = 0)
+    func entry(
+        _ function: UInt32, _ index: UInt32 = 0, eax: UInt32 = 0, ebx: UInt32 = 0, ecx: UInt32 = 0, edx: UInt32 = 0
+    )
         -> kvm_cpuid_entry2
     {
         var entry = kvm_cpuid_entry2()
@@ -19,7 +21,9 @@ import Testing
     }
 
     @Test func apicIDAndCounts() throws {
-        let supported = [entry(0, eax: 0x0d), entry(1, ebx: 0x1200_0800, edx: 1 << 28), entry(0x8000_0008, ecx: 0x7007)]
+        let supported = [
+            entry(0, eax: 0x0d), entry(1, ebx: 0x1200_0800, edx: 1 << 28), entry(0x8000_0008, ecx: 0x7007),
+        ]
         let entries = CPUIDTopology(apicID: 2, count: 4).apply(to: supported, deadlineTimer: true)
         let features = try leaf(entries, 1)
         #expect(features.ebx == 0x0204_0800)

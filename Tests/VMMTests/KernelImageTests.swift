@@ -43,9 +43,12 @@ import Testing
             var bytes = sound
             for _ in 0..<Int.random(in: 1...8, using: &random) {
                 // Headers are where the damage is interesting.
-                let place = Bool.random(using: &random) ? Int.random(in: 0..<min(0x270, bytes.count), using: &random)
+                let place =
+                    Bool.random(using: &random)
+                    ? Int.random(in: 0..<min(0x270, bytes.count), using: &random)
                     : Int.random(in: 0..<bytes.count, using: &random)
-                bytes[place] = [0, 0xff, 0x7f, 0x80, .random(in: 0...255, using: &random)]
+                bytes[place] =
+                    [0, 0xff, 0x7f, 0x80, .random(in: 0...255, using: &random)]
                     .randomElement(using: &random) ?? 0
             }
             _ = exercise(bytes, memory)

@@ -75,10 +75,11 @@ import Testing
 
     @Test(arguments: [Hypervisor.kernel, .software])
     func readsItsSerialPort(hypervisor: Hypervisor) throws {
-        // Polls LSR for a character, sends it back, and powers off after '!'.
+        // Polls LSR for a character, sends it back, and powers off after '!':
+        // mov dx,3fdh; in al,dx; test al,1; jz start; mov dx,3f8h; in al,dx; out dx,al; cmp al,'!'; jne start
         let loop: [UInt8] =
-            [0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]  // mov dx,3fdh; in al,dx; test al,1; jz start
-            + [0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0x3c, 0x21, 0x75, 0xeb]  // mov dx,3f8h; in; out; cmp al,'!'; jne start
+            [0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]
+            + [0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0x3c, 0x21, 0x75, 0xeb]
         let (outcome, text) = try run(
             GuestBuilder.elf(GuestBuilder.out(0x3fb, 0x03) + loop + GuestBuilder.powerOff + GuestBuilder.halt),
             on: hypervisor, typing: "typed!")
