@@ -95,10 +95,10 @@ struct SupportedCPUID: Sendable {
             if leaf == 0x8000_0001, !isAMD { registers.edx &= ~(1 << 22) }
             add(leaf, nil, registers)
         }
-        // BTC_NO: not affected by branch type confusion.
+        // AMD_SSB_NO, BTC_NO: nothing here bypasses stores or confuses branch types.
         add(
             0x8000_0008, nil,
-            CPUIDRegisters(eax: UInt32(physicalAddressBits) | 48 << 8, ebx: isAMD ? 1 << 29 : 0, ecx: 0, edx: 0))
+            CPUIDRegisters(eax: UInt32(physicalAddressBits) | 48 << 8, ebx: isAMD ? 1 << 26 | 1 << 29 : 0, ecx: 0, edx: 0))
         if isAMD {
             // LFENCE serialises; SRSO_NO; TSA_SQ_NO and TSA_L1_NO.
             add(0x8000_0021, nil, CPUIDRegisters(eax: 1 << 2 | 1 << 29, ebx: 0, ecx: 6, edx: 0))

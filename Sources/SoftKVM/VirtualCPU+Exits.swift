@@ -163,8 +163,8 @@ extension UnsafeMutableRawBufferPointer {
 extension VirtualCPU {
     /// Where the guest sees an address of the client's; 0 if no slot shows it.
     private func guestAddress(showing host: UInt64) -> UInt64 {
-        machine.world.enter(doorbell)
-        defer { machine.world.leave(doorbell) }
+        world.enter(doorbell)
+        defer { world.leave(doorbell) }
         for region in machine.addressSpace.regions {
             let offset = host &- UInt64(UInt(bitPattern: unsafe region.host))
             if offset < region.size { return region.base &+ offset }

@@ -25,8 +25,8 @@ extension VirtualCPU: ProcessorHost {
             }
             if chipset.writeMMIO(address, size: size, value: value) { return true }
         }
-        return machine.ioEvents.write(.memory, address, size: size, value: value)
-            || machine.coalesced.write(.memory, address, size: size, value: value)
+        return ioEvents.write(.memory, address, size: size, value: value)
+            || coalesced.write(.memory, address, size: size, value: value)
     }
 
     private var apicPage: UInt64? { doorbell.status?.apicPage }
@@ -38,8 +38,8 @@ extension VirtualCPU: ProcessorHost {
 
     func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool {
         if let chipset, Chipset.mayOwn(port: port), chipset.writePort(port, size: size, value: value) { return true }
-        return machine.ioEvents.write(.port, UInt64(port), size: size, value: UInt64(value))
-            || machine.coalesced.write(.port, UInt64(port), size: size, value: UInt64(value))
+        return ioEvents.write(.port, UInt64(port), size: size, value: UInt64(value))
+            || coalesced.write(.port, UInt64(port), size: size, value: UInt64(value))
     }
 
     // MARK: MSRs and CPUID
@@ -144,7 +144,7 @@ extension VirtualCPU: ProcessorHost {
 
     // MARK: Other vCPUs
 
-    func codeChanged() { machine.world.forEach(except: doorbell) { $0.request(.codeChanged) } }
-    func newCodePage() { machine.world.forEach(except: doorbell) { $0.request(.newCodePage) } }
-    func exclusively(_ body: () -> Void) { machine.world.whileStopped(own: doorbell, body) }
+    func codeChanged() { world.forEach(except: doorbell) { $0.request(.codeChanged) } }
+    func newCodePage() { world.forEach(except: doorbell) { $0.request(.newCodePage) } }
+    func exclusively(_ body: () -> Void) { world.whileStopped(own: doorbell, body) }
 }

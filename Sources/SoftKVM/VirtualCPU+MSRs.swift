@@ -8,26 +8,24 @@ internal import Synchronization
 internal import X86
 
 extension VirtualCPU {
+    /// The MSRs that live in the processor's state: it reads and writes them for the guest, and checks for both.
+    static func isHeldByProcessor(_ index: UInt32) -> Bool {
+        switch MSR(index) {
+        case .IA32_EFER, .IA32_STAR, .IA32_LSTAR, .IA32_CSTAR, .IA32_FMASK, .IA32_FS_BASE, .IA32_GS_BASE, .IA32_KERNEL_GS_BASE,
+            .IA32_TSC_AUX, .IA32_SYSENTER_CS, .IA32_SYSENTER_ESP, .IA32_SYSENTER_EIP, .IA32_PAT, .IA32_DEBUGCTL,
+            .IA32_MISC_ENABLE, .IA32_XSS:
+            true
+        default: false
+        }
+    }
+
     /// nil: no such MSR, or not for this guest.
     func readMSR(_ index: UInt32, fromHost: Bool) -> UInt64? {
-        let state = processor.state
+        if VirtualCPU.isHeldByProcessor(index) {
+            guard fromHost, case .value(let value) = processor.readMSR(index) else { return nil }
+            return value
+        }
         switch MSR(index) {
-        case .IA32_EFER: return state.efer
-        case .IA32_STAR: return state.star
-        case .IA32_LSTAR: return state.lstar
-        case .IA32_CSTAR: return state.cstar
-        case .IA32_FMASK: return state.sfmask
-        case .IA32_FS_BASE: return state.segments[Int(SegmentName.fs.rawValue)].base
-        case .IA32_GS_BASE: return state.segments[Int(SegmentName.gs.rawValue)].base
-        case .IA32_KERNEL_GS_BASE: return state.kernelGSBase
-        case .IA32_TSC_AUX: return fromHost || hasTSCAux ? state.tscAux : nil
-        case .IA32_SYSENTER_CS: return state.sysenterCS
-        case .IA32_SYSENTER_ESP: return state.sysenterESP
-        case .IA32_SYSENTER_EIP: return state.sysenterEIP
-        case .IA32_PAT: return state.pat
-        case .IA32_DEBUGCTL: return state.debugControl
-        case .IA32_MISC_ENABLE: return state.miscEnable
-        case .IA32_XSS: return fromHost || cpuid.features1C & 1 << 26 != 0 ? state.xss : nil
         case .IA32_TIME_STAMP_COUNTER: return timeStampCounter
         case .IA32_TSC_ADJUST: return fromHost || cpuid.features7B & 2 != 0 ? msrs.tscAdjust : nil
         case .IA32_TSC_DEADLINE: return fromHost || hasTSCDeadline ? chipset?.tscDeadline(Int(id)) ?? 0 : nil
@@ -54,7 +52,6 @@ extension VirtualCPU {
         return ModelSpecificRegisters.isInert(index) ? 0 : nil
     }
 
-    private var hasTSCAux: Bool { cpuid.extended1D & 1 << 27 != 0 || cpuid.features7C & 1 << 22 != 0 }
     private var hasTSCDeadline: Bool { chipset != nil && cpuid.features1C & 1 << 24 != 0 }
 
     /// Whether a paravirtual MSR is there: always, unless the client enforces CPUID (KVM_CAP_ENFORCE_PV_FEATURE_CPUID).
@@ -62,50 +59,15 @@ extension VirtualCPU {
         fromHost || !enforcesParavirtualFeatures || cpuid.paravirtual & feature != 0
     }
 
-    private static func isCanonical(_ address: UInt64) -> Bool { UInt64(bitPattern: Int64(bitPattern: address << 16) >> 16) == address }
-
     /// false: no such MSR, or a value that it can't have.
     func writeMSR(_ index: UInt32, _ value: UInt64, fromHost: Bool) -> Bool {
+        if VirtualCPU.isHeldByProcessor(index) {
+            // The guest's own writes end in the processor; what comes here, it has refused.
+            guard fromHost, processor.writeMSR(index, value, hostInitiated: true) == .done else { return false }
+            processor.stateChanged()
+            return true
+        }
         switch MSR(index) {
-        case .IA32_EFER: return writeEFER(value, fromHost: fromHost)
-        case .IA32_STAR: processor.state.star = value
-        case .IA32_LSTAR:
-            guard VirtualCPU.isCanonical(value) else { return false }
-            processor.state.lstar = value
-        case .IA32_CSTAR:
-            guard VirtualCPU.isCanonical(value) else { return false }
-            processor.state.cstar = value
-        case .IA32_FMASK: processor.state.sfmask = value & 0xFFFF_FFFF
-        case .IA32_FS_BASE:
-            guard VirtualCPU.isCanonical(value) else { return false }
-            processor.state.segments[Int(SegmentName.fs.rawValue)].base = value
-        case .IA32_GS_BASE:
-            guard VirtualCPU.isCanonical(value) else { return false }
-            processor.state.segments[Int(SegmentName.gs.rawValue)].base = value
-        case .IA32_KERNEL_GS_BASE:
-            guard VirtualCPU.isCanonical(value) else { return false }
-            processor.state.kernelGSBase = value
-        case .IA32_TSC_AUX:
-            guard fromHost || hasTSCAux, cpuid.isAMD || value >> 32 == 0 else { return false }
-            processor.state.tscAux = value & 0xFFFF_FFFF
-        case .IA32_SYSENTER_CS: processor.state.sysenterCS = value & 0xFFFF_FFFF
-        case .IA32_SYSENTER_ESP:
-            guard VirtualCPU.isCanonical(value) else { return false }
-            processor.state.sysenterESP = value
-        case .IA32_SYSENTER_EIP:
-            guard VirtualCPU.isCanonical(value) else { return false }
-            processor.state.sysenterEIP = value
-        case .IA32_PAT:
-            for byte in 0..<8 {
-                let type = value >> UInt64(8 * byte) & 0xFF
-                guard type < 8, 0xF3 & 1 << type != 0 else { return false }
-            }
-            processor.state.pat = value
-        case .IA32_DEBUGCTL:
-            guard value & ~3 == 0 else { return false }
-            processor.state.debugControl = value
-        case .IA32_MISC_ENABLE: processor.state.miscEnable = value
-        case .IA32_XSS: return value == 0 && (fromHost || cpuid.features1C & 1 << 26 != 0)
         case .IA32_TIME_STAMP_COUNTER:
             if fromHost { synchronizeTSC(value) } else { adjustTSC(by: value &- timeStampCounter) }
         case .IA32_TSC_ADJUST:
@@ -147,7 +109,6 @@ extension VirtualCPU {
             if fromHost { doorbell.timeChanged() } else { updateGuestTime() }
         default: return writeOtherMSR(index, value, fromHost: fromHost)
         }
-        if fromHost { processor.stateChanged() }
         return true
     }
 
@@ -162,18 +123,5 @@ extension VirtualCPU {
         }
         if let constant = ModelSpecificRegisters.constant(index) { return fromHost && value == constant }
         return ModelSpecificRegisters.isInert(index)
-    }
-
-    private func writeEFER(_ value: UInt64, fromHost: Bool) -> Bool {
-        guard value & ~allowedEFER == 0 else { return false }
-        let old = processor.state.efer
-        if !fromHost {
-            if value & EFER.NXE.rawValue != 0, cpuid.extended1D & 1 << 20 == 0 { return false }
-            if value & (EFER([.LME, .LMA])).rawValue != 0, cpuid.extended1D & 1 << 29 == 0 { return false }
-            if processor.state.cr0 & CR0.PG.rawValue != 0, (old ^ value) & EFER.LME.rawValue != 0 { return false }
-        }
-        processor.state.efer = value & ~EFER.LMA.rawValue | old & EFER.LMA.rawValue
-        processor.stateChanged()
-        return true
     }
 }

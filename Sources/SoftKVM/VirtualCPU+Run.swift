@@ -35,9 +35,9 @@ extension VirtualCPU {
             // The instruction that waited is completed even if nothing may run after it.
             if run.immediateExit != 0 {
                 doorbell.call()
-                machine.world.enter(doorbell)
+                world.enter(doorbell)
                 let exit = processor.run()
-                machine.world.leave(doorbell)
+                world.leave(doorbell)
                 if exit != .requested, try leaves(on: exit) { return 0 }
             }
         }
@@ -48,6 +48,9 @@ extension VirtualCPU {
     /// The loop. Returns with an exit for the client in the run area.
     private func enterGuest() throws(Errno) -> Int32 {
         let run = area.run
+        // Each held once: a class reference that is read anew costs as much as the rest of an exit.
+        guard let processor, let doorbell else { throw .ioError }
+        let world = world
         if run.requestInterruptWindow, chipset == nil || isSplit {
             if chipset == nil || acceptsClientInterrupts { processor.request(.interruptWindow) }
         } else {
@@ -74,10 +77,10 @@ extension VirtualCPU {
                 pendingNMIs -= 1
                 processor.request(.nmi)
             }
-            machine.world.enter(doorbell)
+            world.enter(doorbell)
             if doorbell.takeTimeChange() { updateGuestTime() }
             let exit = processor.run()
-            machine.world.leave(doorbell)
+            world.leave(doorbell)
             if try leaves(on: exit) { return 0 }
         }
     }

@@ -12,7 +12,13 @@ internal import Synchronization
 /// SAFETY: everything mutable is touched under `mutex` only, which KVM_RUN holds all the time that it runs, as the kernel
 /// holds `vcpu->mutex`; other threads use `doorbell` alone.
 final class VirtualCPU: @unchecked Sendable {
-    unowned let machine: VirtualMachine
+    // SAFETY: the machine owns this object and ends no sooner than KVM_RUN and every ioctl here, whose handle keeps it.
+    private unowned(unsafe) let owner: VirtualMachine
+    var machine: VirtualMachine { unsafe owner }
+    // The parts of the machine that guest code meets often.
+    let world: WorldStop
+    let ioEvents: IOEventFDs
+    let coalesced: CoalescedRing
     let id: UInt32
     let area: VirtualCPUArea
     let chipset: Chipset?
@@ -59,7 +65,10 @@ final class VirtualCPU: @unchecked Sendable {
     }
 
     init(_ machine: VirtualMachine, id: UInt32, controllers: VirtualMachine.Controllers?) throws(Errno) {
-        self.machine = machine
+        unsafe owner = machine
+        world = machine.world
+        ioEvents = machine.ioEvents
+        coalesced = machine.coalesced
         self.id = id
         area = try machine.runAreas.addArea()
         let configuration = machine.configuration.withLock { $0 }
@@ -75,7 +84,7 @@ final class VirtualCPU: @unchecked Sendable {
         processor.state.registers[2] = 0x600
         doorbell = Doorbell(processor, status: status)
         controllers?.bells.add(Int(id), doorbell)
-        machine.world.add(doorbell)
+        world.add(doorbell)
         chipset?.setTSCFrequency(Int(id), kilohertz: tsc.kilohertz)
         machine.clock.withLock { _ in }
     }
