@@ -195,9 +195,11 @@ extension VirtualProcessor {
     /// IF was set, or NMIs were unblocked: held requests count again.
     func releaseHeldRequests() {
         guard !heldRequests.isEmpty else { return }
-        let held = heldRequests
-        heldRequests = []
-        request(held)
+        var allowed: ExitRequest = cpu.hasFlag(.IF) ? .interrupt : []
+        if !cpu.state.nmiBlocked { allowed.insert(.nmi) }
+        let released = heldRequests.intersection(allowed)
+        heldRequests.subtract(released)
+        if !released.isEmpty { request(released) }
     }
 
     // MARK: Single steps and breakpoints

@@ -31,8 +31,15 @@ extension CPU {
         instruction(cursor) { () throws(Stop) in
             let new: W = register(cursor.op.source)
             let expected = W(truncatingIfNeeded: rax)
-            // The destination is written in any case.
-            let old: W = try modifyDestination(cursor) { $0 == expected ? new : $0 }
+            let old: W
+            if cursor.op.extra == OperandPlace.register {
+                // A register that differs is not touched, not even its upper half.
+                old = register(cursor.op.destination)
+                if old == expected { setRegister(cursor.op.destination, new) }
+            } else {
+                // Memory is written in any case.
+                old = try modifyDestination(cursor) { $0 == expected ? new : $0 }
+            }
             if old != expected { setRegister(CPUState.offset(ofRegister: 0), old) }
             setFlagsSubtracting(expected, old, expected &- old)
         }

@@ -33,7 +33,7 @@ extension CPU {
             let low = W(truncatingIfNeeded: product.low)
             let high = W(truncatingIfNeeded: product.high)
             setPair(high, low)
-            let exceeds = high != (low.isNegative ? ~0 : 0)
+            let exceeds = high != (low.isNegative ? ~W(0) : W(0))
             setFlags(result: low, carry: exceeds, overflow: exceeds)
         }
     }

@@ -37,7 +37,7 @@ extension CPU {
         state.codeMode = CodeMode(rawValue: mode | codeSize)
         processor.isStepping = state.dr7 & 0xFF != 0 || processor.debugging.needsStepping
         updateView()
-        if hasFlag(.IF) || !state.nmiBlocked { processor.releaseHeldRequests() }
+        processor.releaseHeldRequests()
     }
 
     /// Chooses the table of translations for CPL, CR4.SMAP and EFLAGS.AC.
