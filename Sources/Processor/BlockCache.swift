@@ -56,30 +56,31 @@ import Glibc
 @safe final class BlockCache {
     @safe struct Lookup {
         var linear: UInt64 = 0
-        /// `BlockCache.lookupKey` at the time; 0 never matches.
+        /// `CPU.lookupKey` at the time; 0 never matches.
         var key: UInt64 = 0
         var block: UnsafeMutablePointer<Block>?
     }
 
     static let arenaSize = 16 << 20
     private static let bucketCount = 1 << 15
-    private static let lookupCount = 1 << 12
+    fileprivate static let lookupCount = 1 << 12
 
     // SAFETY: `arena` is `arenaSize` bytes, filled up to `used`; buckets and lookups have their counts; all from init to deinit.
     private let arena: UnsafeMutableRawPointer
     private var used = 0
     private let buckets: UnsafeMutablePointer<UnsafeMutablePointer<Block>?>
-    private let lookups: UnsafeMutablePointer<Lookup>
+    /// `lookupCount` lookups and one whose key holds the epoch.
+    let lookups: UnsafeMutablePointer<Lookup>
     /// What `currentOp` points at while nothing runs.
     let idleOp: UnsafeMutablePointer<Op>
-    private var epoch: UInt64 = 1
 
     init() {
         unsafe arena = mmap(nil, BlockCache.arenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         unsafe buckets = .allocate(capacity: BlockCache.bucketCount)
         unsafe buckets.initialize(repeating: nil, count: BlockCache.bucketCount)
-        unsafe lookups = .allocate(capacity: BlockCache.lookupCount)
-        unsafe lookups.initialize(repeating: Lookup(), count: BlockCache.lookupCount)
+        unsafe lookups = .allocate(capacity: BlockCache.lookupCount + 1)
+        unsafe lookups.initialize(repeating: Lookup(), count: BlockCache.lookupCount + 1)
+        unsafe lookups[BlockCache.lookupCount].key = 1 << 16
         unsafe idleOp = .allocate(capacity: 1)
         unsafe idleOp.initialize(to: Op(handler: Interpreter.leave))
     }
@@ -94,30 +95,7 @@ import Glibc
     // MARK: By linear address
 
     /// Forgets which block lies at which linear address (translations changed); the blocks stay.
-    func dropLookups() { epoch &+= 1 }
-
-    /// Lookups are valid for one state of translations, code mode and privilege.
-    @inline(__always) private func key(_ cpu: CPU) -> UInt64 {
-        epoch << 16 | UInt64(cpu.state.codeMode.rawValue) << 1 | (cpu.state.cpl == 3 ? 1 : 0)
-    }
-
-    @inline(__always) private func slot(_ linear: UInt64) -> UnsafeMutablePointer<Lookup> {
-        let hash = linear ^ (linear >> 12)
-        return unsafe lookups + Int(truncatingIfNeeded: hash & UInt64(BlockCache.lookupCount - 1))
-    }
-
-    /// The block that was last found at `linear`, if it may run as it is.
-    @inline(__always) func recall(_ cpu: CPU, linear: UInt64) -> BlockReference? {
-        let slot = unsafe slot(linear)
-        guard unsafe slot.pointee.linear == linear, unsafe slot.pointee.key == key(cpu), let block = unsafe slot.pointee.block,
-            unsafe block.pointee.codeGeneration == cpu.state.codeGeneration
-        else { return nil }
-        return unsafe BlockReference(block)
-    }
-
-    func remember(_ cpu: CPU, linear: UInt64, _ reference: BlockReference) {
-        unsafe slot(linear).pointee = Lookup(linear: linear, key: key(cpu), block: reference.pointer)
-    }
+    func dropLookups() { unsafe lookups[BlockCache.lookupCount].key &+= 1 << 16 }
 
     // MARK: By host address
 
@@ -174,5 +152,32 @@ import Glibc
         used = 0
         unsafe buckets.update(repeating: nil, count: BlockCache.bucketCount)
         dropLookups()
+    }
+}
+
+extension CPU {
+    // MARK: Blocks by linear address; in the state by address, so that no reference is counted
+
+    /// Lookups are valid for one state of translations, code mode and privilege.
+    @inline(__always) private var lookupKey: UInt64 {
+        unsafe state.lookups[BlockCache.lookupCount].key | UInt64(state.codeMode.rawValue) << 1 | (state.cpl == 3 ? 1 : 0)
+    }
+
+    @inline(__always) private func slot(_ linear: UInt64) -> UnsafeMutablePointer<BlockCache.Lookup> {
+        let hash = linear ^ (linear >> 12)
+        return unsafe state.lookups + Int(truncatingIfNeeded: hash & UInt64(BlockCache.lookupCount - 1))
+    }
+
+    /// The block that was last found at `linear`, if it may run as it is.
+    @inline(__always) func recallBlock(_ linear: UInt64) -> BlockReference? {
+        let slot = unsafe slot(linear)
+        guard unsafe slot.pointee.linear == linear, unsafe slot.pointee.key == lookupKey, let block = unsafe slot.pointee.block,
+            unsafe block.pointee.codeGeneration == state.codeGeneration
+        else { return nil }
+        return unsafe BlockReference(block)
+    }
+
+    func remember(_ linear: UInt64, _ reference: BlockReference) {
+        unsafe slot(linear).pointee = BlockCache.Lookup(linear: linear, key: lookupKey, block: reference.pointer)
     }
 }

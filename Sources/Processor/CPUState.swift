@@ -30,6 +30,9 @@ import X86
     /// The table of translations for the current privilege (`TLB.swift`).
     // SAFETY: a table of `TLB`, which lives as long as the state.
     var tlb: UnsafeMutablePointer<TLBEntry>
+    /// Which block lies at which linear address (`BlockCache.swift`).
+    // SAFETY: of the processor's `BlockCache`, which lives as long as the state.
+    var lookups: UnsafeMutablePointer<BlockCache.Lookup>
     /// In the low 12 bits of each valid tag; changing it empties the TLB.
     var tlbGeneration: UInt64 = 1
     /// Compared with a block's before it runs; changing it makes every block compare its bytes again.

@@ -141,7 +141,7 @@ extension VirtualProcessor {
     private func currentBlock() throws(Stop) -> BlockReference? {
         let rip = cpu.state.rip
         let linear = cpu.codeLinear(rip)
-        if let block = blocks.recall(cpu, linear: linear) { return block }
+        if let block = cpu.recallBlock(linear) { return block }
         let mode = cpu.state.codeMode
         let code = unsafe try cpu.executableHost(linear)
         let found: BlockReference
@@ -157,7 +157,7 @@ extension VirtualProcessor {
             let limit = UInt64(cpu[segment: .cs].limit)
             guard rip <= limit, limit - rip >= UInt64(found.block.byteLength) - 1 else { return nil }
         }
-        blocks.remember(cpu, linear: linear, found)
+        cpu.remember(linear, found)
         return found
     }
 

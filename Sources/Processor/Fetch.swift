@@ -13,12 +13,12 @@ import X86
 
     private static let count = 256
     private var entries = [Entry](repeating: Entry(), count: SingleOps.count)
-    // SAFETY: two ops for each entry (the second is never executed; a branch not taken names it), from init to deinit.
+    // SAFETY: two ops for each entry (the second ends the step), from init to deinit.
     private let ops: UnsafeMutablePointer<Op>
 
     init() {
         unsafe ops = .allocate(capacity: SingleOps.count * 2)
-        unsafe ops.initialize(repeating: Op(handler: Interpreter.leave), count: SingleOps.count * 2)
+        unsafe ops.initialize(repeating: Op(handler: Interpreter.endOfStep), count: SingleOps.count * 2)
     }
 
     deinit { unsafe ops.deallocate() }

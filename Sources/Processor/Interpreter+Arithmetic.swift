@@ -71,7 +71,21 @@ extension CPU {
     }
 
     /// op m, b.
-    @inline(__always) private func operateOnMemory<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _ b: W) throws(Stop) {
+    @inline(__always) private func operateOnMemory<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _ b: W) -> UInt {
+        let direct: DirectPlace<W>? = O.writes ? directOperand(written: cursor) : directOperand(read: cursor)
+        guard let place = direct else { return operateOnMemorySlowly(cursor, O.self, b) }
+        let a = place.value
+        let result = O.result(a, b, carry: carryFlag)
+        if O.writes { place.value = result }
+        O.setFlags(self, a, b, result)
+        return proceed(cursor)
+    }
+
+    @inline(never) private func operateOnMemorySlowly<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _ b: W) -> UInt {
+        straight(cursor) { () throws(Stop) in try changeMemory(cursor, O.self, b) }
+    }
+
+    @inline(__always) private func changeMemory<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _ b: W) throws(Stop) {
         let carry = carryFlag
         let a: W
         if O.writes {
@@ -85,39 +99,41 @@ extension CPU {
     /// op r, r.
     @inline(__always) func rr<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
         operate(cursor, O.self, register(cursor.op.source, as: W.self))
-        return cursor.next
+        return proceed(cursor)
     }
 
     /// op r, imm.
     @inline(__always) func ri<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
         operate(cursor, O.self, W(truncatingIfNeeded: cursor.op.immediate))
-        return cursor.next
+        return proceed(cursor)
     }
 
     /// op r, m.
     @inline(__always) func rm<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        guard let place = directOperand(read: cursor, W.self) else { return rmSlowly(cursor, O.self, W.self) }
+        operate(cursor, O.self, place.value)
+        return proceed(cursor)
+    }
+
+    @inline(never) private func rmSlowly<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+        straight(cursor) { () throws(Stop) in
             operate(cursor, O.self, try readOperand(cursor, as: W.self))
         }
     }
 
     /// op m, r.
     @inline(__always) func mr<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
-            try operateOnMemory(cursor, O.self, register(cursor.op.source, as: W.self))
-        }
+        operateOnMemory(cursor, O.self, register(cursor.op.source, as: W.self))
     }
 
     /// op m, imm.
     @inline(__always) func mi<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
-            try operateOnMemory(cursor, O.self, W(truncatingIfNeeded: cursor.op.immediate))
-        }
+        operateOnMemory(cursor, O.self, W(truncatingIfNeeded: cursor.op.immediate))
     }
 
     /// LOCK op m, r or imm (`op.detail` non-zero).
     @inline(__always) func locked<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             let b: W = cursor.op.detail != 0 ? W(truncatingIfNeeded: cursor.op.immediate) : register(cursor.op.source)
             let carry = carryFlag
             let linear = try linearAddress(cursor, size: W.bytes, .write)

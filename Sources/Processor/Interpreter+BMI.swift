@@ -130,7 +130,7 @@ enum AddWithOverflowAlone: BitManipulation {
 extension CPU {
     /// The register operand's offset is in `op.immediate`; for RORX (`op.detail` set) the operand itself is there.
     @inline(__always) func manipulate<O: BitManipulation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let a: W = try readSource(cursor)
             let b: W = cursor.op.detail != 0 ? W(truncatingIfNeeded: cursor.op.immediate) : register(UInt16(truncatingIfNeeded: cursor.op.immediate))
             setRegister(cursor.op.destination, O.apply(self, a, b))

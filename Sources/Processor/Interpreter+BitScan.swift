@@ -48,7 +48,7 @@ enum PopulationCount: BitScan {
 
 extension CPU {
     @inline(__always) func scanBits<O: BitScan, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             O.apply(self, cursor, try readSource(cursor, as: W.self))
         }
     }

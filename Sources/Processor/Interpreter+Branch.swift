@@ -42,12 +42,12 @@ extension CPU {
     }
 
     @inline(__always) func jump(_ cursor: OpCursor, if code: UInt8) -> UInt {
-        condition(code) ? jump(cursor) : cursor.next
+        condition(code) ? jump(cursor) : proceed(cursor)
     }
 
     /// `op.detail` is the condition.
     func jumpShortConditionally(_ cursor: OpCursor) -> UInt {
-        condition(cursor.op.detail) ? jumpShort(cursor) : cursor.next
+        condition(cursor.op.detail) ? jumpShort(cursor) : proceed(cursor)
     }
 
     /// LOOPcc (`op.detail`: 0 LOOPNE, 1 LOOPE, 2 LOOP, 3 JCXZ), by address size.
@@ -64,7 +64,7 @@ extension CPU {
         }
         if taken, !isAllowed(directTarget(cursor)) { return stopped(.generalProtection) }
         if kind != 3 { setRegister(counter, old &- 1) }
-        if !taken { return cursor.next }
+        if !taken { return proceed(cursor) }
         return cursor.op.operandSize == 2 ? branch(indirectlyTo: directTarget(cursor)) : branch(cursor, to: cursor.op.immediate)
     }
 
@@ -72,13 +72,31 @@ extension CPU {
 
     /// CALL rel in 64-bit code.
     @inline(__always) func callLong(_ cursor: OpCursor) -> UInt {
-        if cursor.op.link == 0, !isAllowed(directTarget(cursor)) { return stopped(.generalProtection) }
+        let pointer = rsp &- 8
+        guard cursor.op.link != 0, let place = directPlace(writtenAt: pointer, UInt64.self) else { return callSlowly(cursor) }
+        place.value = nextRIP(cursor)
+        rsp = pointer
+        return branch(cursor, to: cursor.op.immediate)
+    }
+
+    @inline(never) private func callSlowly(_ cursor: OpCursor) -> UInt {
+        guard isAllowed(directTarget(cursor)) else { return stopped(.generalProtection) }
         do throws(Stop) {
             try pushLong(nextRIP(cursor))
         } catch {
             return stopped(error)
         }
         return branch(cursor, to: cursor.op.immediate)
+    }
+
+    /// RET in 64-bit code.
+    @inline(__always) func returnLong(_ cursor: OpCursor) -> UInt {
+        let pointer = rsp
+        guard let place = directPlace(readAt: pointer, UInt64.self) else { return returnNear(cursor, UInt64.self) }
+        let target = place.value
+        guard CPU.isCanonical(target) else { return stopped(.generalProtection) }
+        rsp = pointer &+ 8 &+ cursor.op.immediate
+        return branch(indirectlyTo: target)
     }
 
     /// CALL rel in the other modes and sizes.
@@ -123,7 +141,7 @@ extension CPU {
     }
 
     /// RET, RET imm16 (which is zero in the plain form).
-    @inline(__always) func returnNear<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
+    @inline(never) func returnNear<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         let target: UInt64
         do throws(Stop) {
             if W.bits == 64 {
@@ -172,6 +190,7 @@ extension Interpreter {
         (.ret, { l in
             l.endsBlock = true
             l.op.immediate = l.instruction.operandCount == 0 ? 0 : l.instruction.immediate & 0xFFFF
+            if l.op.operandSize == 8 { return l.use { CPU($0).returnLong(OpCursor($1)) } }
             return l.use(ret[l.op.operandSize])
         }),
         (.loopne, { lowerLoop(&$0, 0) }), (.loope, { lowerLoop(&$0, 1) }), (.loop, { lowerLoop(&$0, 2) }), (.jcxz, { lowerLoop(&$0, 3) }),

@@ -10,14 +10,14 @@ extension CPU {
     }
 
     @inline(__always) func setByte(_ cursor: OpCursor, if code: UInt8) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             try writeDestination(cursor, condition(code) ? 1 as UInt8 : 0)
         }
     }
 
     /// The source is read in any case, and a 32-bit destination loses its upper half in any case.
     @inline(__always) func move(_ cursor: OpCursor, if code: UInt8) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             switch cursor.op.operandSize {
             case 8: try moveIf(cursor, condition(code), UInt64.self)
             case 4: try moveIf(cursor, condition(code), UInt32.self)
@@ -36,28 +36,28 @@ extension CPU {
 
     func loadFlagsToAH(_ cursor: OpCursor) -> UInt {
         setRegister(CPU.ah, UInt8(truncatingIfNeeded: statusFlags) | 2)
-        return cursor.next
+        return proceed(cursor)
     }
 
     func storeAHToFlags(_ cursor: OpCursor) -> UInt {
         let overflow: UInt64 = overflowFlag ? 1 << 11 : 0
         setStatusFlags(UInt64(register(CPU.ah, as: UInt8.self)) & 0xD5 | overflow)
-        return cursor.next
+        return proceed(cursor)
     }
 
     func setALFromCarry(_ cursor: OpCursor) -> UInt {
         setRegister(CPUState.offset(ofRegister: 0), carryFlag ? 0xFF as UInt8 : 0)
-        return cursor.next
+        return proceed(cursor)
     }
 
     @inline(__always) func changeCarry(_ cursor: OpCursor, to carry: Bool) -> UInt {
         setCarry(carry)
-        return cursor.next
+        return proceed(cursor)
     }
 
     @inline(__always) func changeDirection(_ cursor: OpCursor, _ down: Bool) -> UInt {
         state.systemFlags = state.systemFlags & ~(1 << 10) | (down ? (1 << 10) : 0)
-        return cursor.next
+        return proceed(cursor)
     }
 }
 

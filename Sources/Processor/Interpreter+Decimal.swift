@@ -24,7 +24,7 @@ extension CPU {
         al = result
         let carry = high || (subtracting && low && old < 6)
         setFlags(result: result, carry: carry, overflow: false, adjust: low)
-        return cursor.next
+        return proceed(cursor)
     }
 
     /// AAA, or AAS where `subtracting`.
@@ -33,7 +33,7 @@ extension CPU {
         if adjusts { ax = subtracting ? ax &- 0x106 : ax &+ 0x106 }
         al = al & 15
         setFlags(result: al, carry: adjusts, overflow: false, adjust: adjusts)
-        return cursor.next
+        return proceed(cursor)
     }
 
     func adjustAfterMultiplying(_ cursor: OpCursor) -> UInt {
@@ -42,14 +42,14 @@ extension CPU {
         let (quotient, remainder) = al.quotientAndRemainder(dividingBy: base)
         ax = UInt16(quotient) << 8 | UInt16(remainder)
         setFlags(result: remainder, carry: false, overflow: false)
-        return cursor.next
+        return proceed(cursor)
     }
 
     func adjustBeforeDividing(_ cursor: OpCursor) -> UInt {
         let result = al &+ UInt8(truncatingIfNeeded: ax >> 8) &* UInt8(truncatingIfNeeded: cursor.op.immediate)
         ax = UInt16(result)
         setFlags(result: result, carry: false, overflow: false)
-        return cursor.next
+        return proceed(cursor)
     }
 }
 

@@ -3,7 +3,7 @@ import X86
 /// XCHG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B. Intel SDM vol. 2. XCHG with memory is LOCK'd with or without the prefix.
 extension CPU {
     @inline(__always) func exchange<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let new: W = register(cursor.op.source)
             let old: W = try modifyDestination(cursor) { _ in new }
             setRegister(cursor.op.source, old)
@@ -11,7 +11,7 @@ extension CPU {
     }
 
     @inline(__always) func exchangeAdd<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let b: W = register(cursor.op.source)
             let a: W
             if cursor.op.extra == OperandPlace.register {
@@ -28,7 +28,7 @@ extension CPU {
     }
 
     @inline(__always) func compareExchange<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let new: W = register(cursor.op.source)
             let expected = W(truncatingIfNeeded: rax)
             let old: W
@@ -46,7 +46,7 @@ extension CPU {
     }
 
     func compareExchange8(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let expected = rdx << 32 | rax & 0xFFFF_FFFF
             let new = rcx << 32 | rbx & 0xFFFF_FFFF
             let old: UInt64 = try modifyDestination(cursor) { $0 == expected ? new : $0 }
@@ -59,7 +59,7 @@ extension CPU {
     }
 
     func compareExchange16(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let linear = try linearAddress(cursor, size: 16, .write)
             guard linear & 15 == 0 else { throw .generalProtection }
             let segment = cursor.op.segment

@@ -6,7 +6,7 @@ import X86
 extension CPU {
     /// CLFLUSH, CLFLUSHOPT, CLWB: the address is checked as for a byte load; there is nothing to write back.
     func flushLine(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let linear = try linearAddress(cursor, size: 1, .read)
             if unsafe hostAddressForRead(linear, size: 1) == nil { _ = try translate(linear, .read, user: state.cpl == 3) }
         }
@@ -15,12 +15,12 @@ extension CPU {
     /// MFENCE; the others need nothing, since stores and loads keep their order here as on the host.
     func fence(_ cursor: OpCursor) -> UInt {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
-        return cursor.next
+        return proceed(cursor)
     }
 }
 
 extension Interpreter {
-    private static let nothing: Op.Handler = { OpCursor($1).next }
+    private static let nothing: Op.Handler = { CPU($0).proceed(OpCursor($1)) }
 
     static let hints: [(Mnemonic, Lowering.Lowerer)] = [
         (.nop, { $0.use(nothing) }), (.pause, { $0.use(nothing) }), (.endbr, { $0.use(nothing) }),

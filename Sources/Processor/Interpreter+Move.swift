@@ -4,41 +4,61 @@ import X86
 extension CPU {
     @inline(__always) func moveRR<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         setRegister(cursor.op.destination, register(cursor.op.source, as: W.self))
-        return cursor.next
+        return proceed(cursor)
     }
 
     @inline(__always) func moveRI<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         setRegister(cursor.op.destination, W(truncatingIfNeeded: cursor.op.immediate))
-        return cursor.next
+        return proceed(cursor)
     }
 
     @inline(__always) func moveRM<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        guard let place = directOperand(read: cursor, W.self) else { return loadSlowly(cursor, W.self) }
+        setRegister(cursor.op.destination, place.value)
+        return proceed(cursor)
+    }
+
+    @inline(never) private func loadSlowly<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
+        straight(cursor) { () throws(Stop) in
             setRegister(cursor.op.destination, try readOperand(cursor, as: W.self))
         }
     }
 
+    @inline(__always) private func store<W: OperandWidth>(_ cursor: OpCursor, _ value: W) -> UInt {
+        guard let place = directOperand(written: cursor, W.self) else { return storeSlowly(cursor, value) }
+        place.value = value
+        return proceed(cursor)
+    }
+
+    @inline(never) private func storeSlowly<W: OperandWidth>(_ cursor: OpCursor, _ value: W) -> UInt {
+        straight(cursor) { () throws(Stop) in try writeOperand(cursor, value) }
+    }
+
     @inline(__always) func moveMR<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
-            try writeOperand(cursor, register(cursor.op.source, as: W.self))
-        }
+        store(cursor, register(cursor.op.source, as: W.self))
     }
 
     @inline(__always) func moveMI<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
-            try writeOperand(cursor, W(truncatingIfNeeded: cursor.op.immediate))
-        }
+        store(cursor, W(truncatingIfNeeded: cursor.op.immediate))
     }
 
     /// A register of width `D` from one of width `S`.
     @inline(__always) func extendRegister<D: OperandWidth, S: OperandWidth>(_ cursor: OpCursor, _: D.Type, _: S.Type, signed: Bool) -> UInt {
         let value: S = register(cursor.op.source)
         setRegister(cursor.op.destination, signed ? D(truncatingIfNeeded: value.extended) : D(truncatingIfNeeded: value))
-        return cursor.next
+        return proceed(cursor)
     }
 
     @inline(__always) func extendMemory<D: OperandWidth, S: OperandWidth>(_ cursor: OpCursor, _: D.Type, _: S.Type, signed: Bool) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        guard let place = directOperand(read: cursor, S.self) else {
+            return extendSlowly(cursor, D.self, S.self, signed: signed)
+        }
+        setRegister(cursor.op.destination, signed ? D(truncatingIfNeeded: place.value.extended) : D(truncatingIfNeeded: place.value))
+        return proceed(cursor)
+    }
+
+    @inline(never) private func extendSlowly<D: OperandWidth, S: OperandWidth>(_ cursor: OpCursor, _: D.Type, _: S.Type, signed: Bool) -> UInt {
+        straight(cursor) { () throws(Stop) in
             let value: S = try readOperand(cursor)
             setRegister(cursor.op.destination, signed ? D(truncatingIfNeeded: value.extended) : D(truncatingIfNeeded: value))
         }
@@ -47,18 +67,18 @@ extension CPU {
     /// LEA with an address at least as wide as the register.
     @inline(__always) func loadAddress<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         setRegister(cursor.op.destination, W(truncatingIfNeeded: sum(cursor)))
-        return cursor.next
+        return proceed(cursor)
     }
 
     /// LEA with a narrower address.
     @inline(__always) func loadMaskedAddress<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         let sum = sum(cursor)
         setRegister(cursor.op.destination, W(truncatingIfNeeded: cursor.op.addressSize == 2 ? sum & 0xFFFF : sum & 0xFFFF_FFFF))
-        return cursor.next
+        return proceed(cursor)
     }
 
     @inline(__always) func moveSwapped<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             if cursor.op.detail == 0 {
                 setRegister(cursor.op.destination, (try readOperand(cursor, as: W.self)).byteSwapped)
             } else {
@@ -70,12 +90,12 @@ extension CPU {
     /// BSWAP of a 16-bit register, undefined by the manual, clears it as processors do.
     @inline(__always) func swapBytes<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         setRegister(cursor.op.destination, W.bits == 16 ? 0 : register(cursor.op.destination, as: W.self).byteSwapped)
-        return cursor.next
+        return proceed(cursor)
     }
 
     /// AL from the table at rBX.
     func translateByte(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let linear = try linearAddress(cursor, offset: rbx &+ (rax & 0xFF), size: 1, .read)
             setRegister(CPUState.offset(ofRegister: 0), try read(linear, cursor.op.segment, as: UInt8.self))
         }
@@ -84,13 +104,13 @@ extension CPU {
     /// rAX from its lower half.
     @inline(__always) func convertAccumulator<S: OperandWidth, D: OperandWidth>(_ cursor: OpCursor, _: S.Type, _: D.Type) -> UInt {
         setRegister(CPUState.offset(ofRegister: 0), D(truncatingIfNeeded: S(truncatingIfNeeded: rax).extended))
-        return cursor.next
+        return proceed(cursor)
     }
 
     /// rDX from the sign of rAX.
     @inline(__always) func extendAccumulator<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         setRegister(CPUState.offset(ofRegister: 2), W(truncatingIfNeeded: rax).isNegative ? ~W(0) : 0)
-        return cursor.next
+        return proceed(cursor)
     }
 }
 

@@ -17,7 +17,7 @@ extension CPU {
     }
 
     @inline(__always) func multiply<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             let factor: W = try readSource(cursor)
             let product = register(CPU.accumulator, as: W.self).multipliedFullWidth(by: factor)
             let low = W(truncatingIfNeeded: product.low)
@@ -27,7 +27,7 @@ extension CPU {
     }
 
     @inline(__always) func multiplySigned<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             let factor: W = try readSource(cursor)
             let product = register(CPU.accumulator, as: W.self).signed.multipliedFullWidth(by: factor.signed)
             let low = W(truncatingIfNeeded: product.low)
@@ -40,14 +40,14 @@ extension CPU {
 
     /// IMUL r, r/m.
     @inline(__always) func multiplyTruncating<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             multiply(cursor, try readSource(cursor, as: W.self), register(cursor.op.destination))
         }
     }
 
     /// IMUL r, r/m, imm.
     @inline(__always) func multiplyImmediate<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             multiply(cursor, try readSource(cursor, as: W.self), W(truncatingIfNeeded: cursor.op.immediate))
         }
     }
@@ -61,7 +61,7 @@ extension CPU {
 
     /// MULX: high half to `op.destination`, low half to the register at `op.immediate`, no flags.
     @inline(__always) func multiplyWithoutFlags<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             let product = register(CPU.data, as: W.self).multipliedFullWidth(by: try readSource(cursor, as: W.self))
             setRegister(UInt16(truncatingIfNeeded: cursor.op.immediate), W(truncatingIfNeeded: product.low))
             setRegister(cursor.op.destination, product.high)
@@ -71,7 +71,7 @@ extension CPU {
     // MARK: Division
 
     @inline(__always) func divide<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             let divisor: W = try readSource(cursor)
             let low: W = register(CPU.accumulator)
             let high: W = register(W.bits == 8 ? CPU.ah : CPU.data)
@@ -87,7 +87,7 @@ extension CPU {
     }
 
     @inline(__always) func divideSigned<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             let divisor: W = try readSource(cursor)
             let low: W = register(CPU.accumulator)
             let high: W = register(W.bits == 8 ? CPU.ah : CPU.data)

@@ -8,7 +8,52 @@ enum OperandPlace {
     static let lockedMemory: UInt32 = 2
 }
 
+/// An integer in host memory, for plain access.
+///
+/// SAFETY: made from addresses that `CPU.hostAddressForRead` or `hostAddressForWrite` gave for an operand of this width.
+@safe struct DirectPlace<W: OperandWidth> {
+    private let pointer: UnsafeMutableRawPointer
+
+    @inline(__always) init(_ pointer: UnsafeMutableRawPointer) { unsafe self.pointer = pointer }
+
+    @inline(__always) var value: W {
+        get { unsafe pointer.loadUnaligned(as: W.self) }
+        nonmutating set { unsafe pointer.storeBytes(of: newValue, as: W.self) }
+    }
+}
+
 extension CPU {
+    // MARK: Memory that is directly at hand. The hot forms take these first and leave everything else to a function of
+    // their own, so that the short way has no calls in it.
+
+    @inline(__always) func directPlace<W: OperandWidth>(readAt linear: UInt64, _: W.Type = W.self) -> DirectPlace<W>? {
+        guard let host = unsafe hostAddressForRead(linear, size: W.bytes) else { return nil }
+        return unsafe DirectPlace(UnsafeMutableRawPointer(mutating: host))
+    }
+
+    @inline(__always) func directPlace<W: OperandWidth>(writtenAt linear: UInt64, _: W.Type = W.self) -> DirectPlace<W>? {
+        guard let host = unsafe hostAddressForWrite(linear, size: W.bytes) else { return nil }
+        return unsafe DirectPlace(host)
+    }
+
+    /// The memory operand, where no segment has to be checked.
+    @inline(__always) private func flatAddress(_ cursor: OpCursor) -> UInt64 {
+        let sum = sum(cursor)
+        return (cursor.op.addressing == .flat ? sum : sum & 0xFFFF_FFFF) &+ register(cursor.op.segmentBase, as: UInt64.self)
+    }
+
+    @inline(__always) func directOperand<W: OperandWidth>(read cursor: OpCursor, _: W.Type = W.self) -> DirectPlace<W>? {
+        if cursor.op.addressing == .checked { return nil }
+        return directPlace(readAt: flatAddress(cursor))
+    }
+
+    @inline(__always) func directOperand<W: OperandWidth>(written cursor: OpCursor, _: W.Type = W.self) -> DirectPlace<W>? {
+        if cursor.op.addressing == .checked { return nil }
+        return directPlace(writtenAt: flatAddress(cursor))
+    }
+
+    // MARK: Operands
+
     /// The linear address of an offset that the instruction computes itself, in the op's segment.
     @inline(__always) func linearAddress(_ cursor: OpCursor, offset: UInt64, size: Int, _ access: MemoryAccess) throws(Stop) -> UInt64 {
         if cursor.op.addressing == .flat { return offset &+ register(cursor.op.segmentBase, as: UInt64.self) }

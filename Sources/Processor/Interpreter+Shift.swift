@@ -94,12 +94,12 @@ extension CPU {
         let result = O.result(a, count, carry: carryFlag)
         setRegister(cursor.op.destination, result)
         O.setFlags(self, a, count, result)
-        return cursor.next
+        return proceed(cursor)
     }
 
     /// op r/m, CL or imm; the count's place is the register `op.source`, or `op.detail` where that is the zero register.
     @inline(__always) func shift<O: ShiftOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             let masked = Int((register(cursor.op.source, as: UInt8.self) | cursor.op.detail) & (W.bits == 64 ? 63 : 31))
             if masked == 0 {
                 // The operand is written all the same: a 32-bit register loses its upper half.

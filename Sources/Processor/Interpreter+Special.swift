@@ -4,7 +4,7 @@ import X86
 extension CPU {
     /// The index is signed and between the two words of the memory operand, or #BR.
     @inline(__always) func checkBounds<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let offset = sum(cursor)
             let lower: W = try read(try linearAddress(cursor, offset: offset, size: W.bytes, .read), cursor.op.segment)
             let upperOffset = offset &+ UInt64(W.bytes)
@@ -16,7 +16,7 @@ extension CPU {
 
     /// CRC32 (Castagnoli's polynomial, bits reflected).
     @inline(__always) func accumulateCRC<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             var source: W = try readSource(cursor)
             var crc: UInt32 = register(cursor.op.destination)
             for _ in 0..<W.bytes {
@@ -32,13 +32,13 @@ extension CPU {
         var generator = SystemRandomNumberGenerator()
         setRegister(cursor.op.destination, W(truncatingIfNeeded: generator.next()))
         setStatusFlags(1)
-        return cursor.next
+        return proceed(cursor)
     }
 
     func readProcessorID(_ cursor: OpCursor) -> UInt {
         let value = state.tscAux & 0xFFFF_FFFF
         setRegister(cursor.op.destination, value)
-        return cursor.next
+        return proceed(cursor)
     }
 }
 

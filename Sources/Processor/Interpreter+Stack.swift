@@ -54,15 +54,35 @@ extension CPU {
     }
 
     @inline(__always) func pushLongRegister(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in try pushLong(register(cursor.op.source)) }
+        push(cursor, register(cursor.op.source))
+    }
+
+    @inline(__always) private func push(_ cursor: OpCursor, _ value: UInt64) -> UInt {
+        let pointer = rsp &- 8
+        guard let place = directPlace(writtenAt: pointer, UInt64.self) else { return pushSlowly(cursor, value) }
+        place.value = value
+        rsp = pointer
+        return proceed(cursor)
+    }
+
+    @inline(never) private func pushSlowly(_ cursor: OpCursor, _ value: UInt64) -> UInt {
+        straight(cursor) { () throws(Stop) in try pushLong(value) }
     }
 
     @inline(__always) func pushLongImmediate(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in try pushLong(cursor.op.immediate) }
+        push(cursor, cursor.op.immediate)
     }
 
     @inline(__always) func popLongRegister(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        guard let place = directPlace(readAt: rsp, UInt64.self) else { return popSlowly(cursor) }
+        let value = place.value
+        rsp = rsp &+ 8
+        setRegister(cursor.op.destination, value)
+        return proceed(cursor)
+    }
+
+    @inline(never) private func popSlowly(_ cursor: OpCursor) -> UInt {
+        straight(cursor) { () throws(Stop) in
             let value: UInt64 = try read(rsp, .ss)
             rsp = rsp &+ 8
             setRegister(cursor.op.destination, value)
@@ -70,7 +90,7 @@ extension CPU {
     }
 
     @inline(__always) func leaveLong(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let frame = rbp
             rbp = try read(frame, .ss)
             rsp = frame &+ 8
@@ -81,14 +101,14 @@ extension CPU {
 
     /// PUSH r, m or imm (`op.detail` set).
     @inline(__always) func pushOperand<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             try pushAnywhere(cursor.op.detail != 0 ? W(truncatingIfNeeded: cursor.op.immediate) : try readSource(cursor))
         }
     }
 
     /// POP r or m. An address that counts from rSP does so after the increment.
     @inline(__always) func popOperand<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let pointer = rsp
             let value: W = try popAnywhere()
             do throws(Stop) {
@@ -101,7 +121,7 @@ extension CPU {
     }
 
     @inline(__always) func pushAll<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             var pointer = rsp
             for number: UInt8 in 0..<8 {
                 pointer = pointer &- UInt64(W.bytes)
@@ -112,7 +132,7 @@ extension CPU {
     }
 
     @inline(__always) func popAll<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             var values = InlineArray<8, W>(repeating: 0)
             var pointer = rsp
             for number in (0..<8).reversed() {
@@ -129,7 +149,7 @@ extension CPU {
 
     /// `op.detail` is the nesting level, 0…31.
     @inline(__always) func enterFrame<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             var pointer = rsp &- UInt64(W.bytes)
             try writeStack(pointer, W(truncatingIfNeeded: rbp))
             let frame = pointer
@@ -152,7 +172,7 @@ extension CPU {
     }
 
     @inline(__always) func leaveFrame<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        straight(cursor) { () throws(Stop) in
             let frame = rbp
             let value: W = try readStack(frame)
             setStackPointer(frame &+ UInt64(W.bytes))

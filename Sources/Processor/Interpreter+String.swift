@@ -142,13 +142,13 @@ extension CPU {
     }
 
     @inline(__always) func string<O: StringOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
-        instruction(cursor) { () throws(Stop) in try iterate(cursor, O.self, W.self) }
+        straight(cursor) { () throws(Stop) in try iterate(cursor, O.self, W.self) }
     }
 
     /// REP, REPE (`op.detail` 1) and REPNE (`op.detail` 0).
     @inline(__always) func repeatString<O: StringOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
         let mask = addressMask(cursor)
-        if rcx & mask == 0 { return cursor.next }
+        if rcx & mask == 0 { return proceed(cursor) }
         let isCareful = processor.transaction.isCareful
         let allowsBulk = !isCareful && !goesDown && O.usesDestination && !O.compares
         do throws(Stop) {
@@ -163,9 +163,9 @@ extension CPU {
                 } else {
                     try iterate(cursor, O.self, W.self)
                     setStringRegister(cursor, CPU.counter, count &- 1)
-                    if O.compares, zeroFlag != (cursor.op.detail != 0) { return cursor.next }
+                    if O.compares, zeroFlag != (cursor.op.detail != 0) { return proceed(cursor) }
                 }
-                if rcx & mask == 0 { return cursor.next }
+                if rcx & mask == 0 { return proceed(cursor) }
                 if isCareful { processor.transaction.commit() }
                 if isCareful || state.exitRequest != 0 {
                     state.rip = instructionRIP

@@ -39,12 +39,12 @@ extension CPU {
         let result = O.result(a)
         setRegister(cursor.op.destination, result)
         O.setFlags(self, a, result)
-        return cursor.next
+        return proceed(cursor)
     }
 
     /// op m, LOCK'd or not.
     @inline(__always) func unaryMemory<O: UnaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
-        return instruction(cursor) { () throws(Stop) in
+        return straight(cursor) { () throws(Stop) in
             let a: W = try modifyDestination(cursor) { O.result($0) }
             O.setFlags(self, a, O.result(a))
         }

@@ -1,7 +1,7 @@
 import X86
 
-/// Handlers of ops, an instruction family per file. A handler is a C function of the addresses of CPU state and op; it
-/// returns the next op's, or 0 with `CPUState.stop` saying why.
+/// Handlers of ops, an instruction family per file. A handler is a C function of the addresses of CPU state and op; it goes
+/// on with the next op itself (`CPU.proceed`) or returns its address, or 0 with `CPUState.stop` saying why.
 ///
 /// A handler changes nothing before its last memory access can't fault any more, so that every fault is precise and
 /// an instruction can be executed again when a memory access has to be answered by userspace.
@@ -10,6 +10,11 @@ enum Interpreter {
     static let leave: Op.Handler = { CPU($0).leave(OpCursor($1)) }
     /// Ends a block that ends without a branch.
     static let goOn: Op.Handler = { CPU($0).branch(OpCursor($1), to: UInt64(OpCursor($1).op.nextOffset)) }
+    /// Follows an op that is executed by itself: hands its own address back, as a branch not taken would.
+    static let endOfStep: Op.Handler = {
+        CPU($0).state.currentOp = $1 &- UInt(MemoryLayout<Op>.stride)
+        return $1
+    }
     /// Bytes that are no instruction, or none that the guest is offered.
     static let undefined: Op.Handler = { cpu, _ in CPU(cpu).stopped(.invalidOpcode) }
 }
@@ -23,6 +28,24 @@ extension CPU {
         } catch {
             return stopped(error)
         }
+    }
+
+    /// As `instruction`, for handlers that end with it: goes on with the next op at once.
+    @inline(__always) func straight(_ cursor: OpCursor, _ body: () throws(Stop) -> Void) -> UInt {
+        do {
+            try body()
+            return proceed(cursor)
+        } catch {
+            return stopped(error)
+        }
+    }
+
+    /// Goes on with the next op of the block, from handler to handler: a tail call in optimised code, and never deeper than
+    /// a block is long, since branches return to the run loop.
+    @inline(__always) func proceed(_ cursor: OpCursor) -> UInt {
+        let next = cursor.next
+        state.currentOp = next
+        return OpCursor(next).op.handler(address, next)
     }
 
     /// Ends the block behind the current instruction: for instructions after which mode or rights may differ.
@@ -65,7 +88,7 @@ extension CPU {
 
     /// An indirect branch within the code segment to `target`, already masked to the operand size and checked.
     @inline(__always) func branch(indirectlyTo target: UInt64) -> UInt {
-        if state.exitRequest == 0, let block = processor.blocks.recall(self, linear: codeLinear(target)) {
+        if state.exitRequest == 0, let block = recallBlock(codeLinear(target)) {
             return enter(block, at: target)
         }
         state.rip = target
@@ -85,7 +108,7 @@ extension CPU {
 
     @inline(never) private func branchSlowly(_ cursor: OpCursor, to target: UInt64) -> UInt {
         let linear = codeLinear(target)
-        if state.exitRequest == 0, let block = processor.blocks.recall(self, linear: linear) {
+        if state.exitRequest == 0, let block = recallBlock(linear) {
             // Within a page the translation is that of the running code: a link needs no further check.
             if (linear ^ codeLinear(state.blockRIP)) & ~0xFFF == 0, !processor.isStepping {
                 cursor.op.link = block.address

@@ -59,7 +59,7 @@ internal import X86
         let segments = InlineArray<8, SegmentRegister>(repeating: SegmentRegister())
         unsafe cpu.pointer.initialize(
             to: CPUState(
-                tlb: tlb.entries(.supervisor), currentOp: UInt(bitPattern: blocks.idleOp), processor: self, segments: segments))
+                tlb: tlb.entries(.supervisor), lookups: blocks.lookups, currentOp: UInt(bitPattern: blocks.idleOp), processor: self, segments: segments))
         reset()
     }
 

@@ -136,7 +136,7 @@ import X86
         do throws(DecodeError) {
             let decoded = try Decoder.decode(instruction, codeSize: CodeSize(rawValue: mode.codeSize))
             var ops = [Lowering.lower(decoded, mode: mode, offset: 0).op]
-            ops.append(ops[0])
+            ops.append(Op(handler: Interpreter.endOfStep))
             let next = unsafe ops.withUnsafeMutableBufferPointer { ops in
                 let op = UInt(bitPattern: ops.baseAddress)
                 cpu.state.currentOp = op
