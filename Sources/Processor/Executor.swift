@@ -10,6 +10,7 @@ extension VirtualProcessor {
         cpu.state.codeGeneration &+= 1
         defer { cpu.settleMXCSR() }
         if unsafe HostFault.guarding(faultContext, { CPU($0).processor.loop() }, cpu.address) { return exit }
+        cpu.restoreHostMXCSR()
         if isExecuting { cpu.state.rip = cpu.instructionRIP }
         isExecuting = false
         if actsAsSupervisor {

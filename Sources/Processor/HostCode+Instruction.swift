@@ -200,6 +200,13 @@ struct HostInstruction {
     private static let made = Mutex<[Key: UInt]>([:])
     /// See `CPU.settleMXCSR`.
     static let settlingMXCSR = memory.add(HostAssembler.settlingMXCSR) ?? 0
+    /// See `CPU.restoreHostMXCSR`.
+    static let restoringMXCSR =
+        memory.add([
+            0xC7, 0x44, 0x24, 0xF8, 0x80, 0x1F, 0x00, 0x00,  // mov dword [rsp - 8], 1F80h
+            0x0F, 0xAE, 0x54, 0x24, 0xF8,  // ldmxcsr [rsp - 8]
+            0xC3,
+        ]) ?? 0
     private static let unmaskedAddress = unsafe unsafeBitCast(VectorExceptions.run, to: UInt.self)
 
     /// The address of the code for this instruction; nil where there is no memory for it.

@@ -59,6 +59,12 @@ extension CPU {
         if state.loadedMXCSR != 0 { _ = HostCode.call(HostInstruction.settlingMXCSR, address, 0, 0) }
     }
 
+    /// After a fault of the host's memory in the midst of an operation, the guest's rounding may still be in force here.
+    func restoreHostMXCSR() {
+        settleMXCSR()
+        _ = HostCode.call(HostInstruction.restoringMXCSR, address, 0, 0)
+    }
+
     fileprivate func runUnmasked(_ cursor: OpCursor, memory: UInt) -> UInt {
         let control = UInt64(mxcsr)
         let unmasked = ~(control >> 7) & 0x3F
