@@ -99,9 +99,9 @@ extension CPU {
             switch msrIndex {
             case 0: setPair(state.xcr0)
             case 1:
-                // XINUSE: with XSAVEC's CPUID bit; every enabled component counts as in use.
+                // XINUSE: with XSAVEC's CPUID bit.
                 guard processor.host.cpuid(leaf: 0xD, subleaf: 1).eax & 4 != 0 else { throw .generalProtection }
-                setPair(state.xcr0)
+                setPair(state.xcr0 & componentsInUse)
             default: throw .generalProtection
             }
         }

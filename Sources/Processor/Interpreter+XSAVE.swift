@@ -47,7 +47,7 @@ extension CPU {
     // MARK: In what state components are
 
     /// XINUSE.
-    private var inUse: UInt64 {
+    var componentsInUse: UInt64 {
         var used: UInt64 = 0
         if state.xsave[0] != 0x37F || state.xsave[1] != 0 || state.xsave[2] != 0 || isUsed(4, 20) { used |= CPU.x87Bit }
         if isUsed(20, 52) { used |= CPU.sseBit }
@@ -153,7 +153,7 @@ extension CPU {
         let linear = try linearAddress(cursor, size: size, .write)
         guard linear & 63 == 0 else { throw .generalProtection }
         try checkAllWritable(linear, size, segment)
-        var used = inUse
+        var used = componentsInUse
         if compacted, mxcsr != 0x1F80 { used |= CPU.sseBit }
         let written = form.contains(.skipsInitial) ? requested & used : requested
         let old: UInt64 = compacted ? 0 : try readForWrite(linear &+ 512, segment)
