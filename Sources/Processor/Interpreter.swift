@@ -110,7 +110,7 @@ extension CPU {
         let linear = codeLinear(target)
         if state.exitRequest == 0, let block = recallBlock(linear) {
             // Within a page the translation is that of the running code: a link needs no further check.
-            if (linear ^ codeLinear(state.blockRIP)) & ~0xFFF == 0, !processor.isStepping {
+            if (linear ^ codeLinear(state.blockRIP)) & ~0xFFF == 0, !processor.transaction.isCareful {
                 cursor.op.link = block.address
             }
             return enter(block, at: target)
