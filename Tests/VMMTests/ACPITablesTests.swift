@@ -1,11 +1,8 @@
+import Foundation
 import KVM
 import Testing
 
 @testable import VMM
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 @Suite struct ACPITablesTests {
     let image = ACPITables(cpus: 3, wiring: .pc).image()
@@ -42,6 +39,31 @@ import Testing
         for name in ["XSDT", "FACP", "APIC", "DSDT"] {
             let address = try #require(try tables[name])
             #expect(sum(try table(address)) == 0, "\(name)")
+        }
+    }
+
+    /// The reference disassembler has nothing to complain of, where it is installed.
+    @Test(arguments: ["FACP", "APIC", "DSDT", "XSDT"]) func disassembles(name: String) throws {
+        let iasl = "/usr/bin/iasl"
+        guard FileManager.default.isExecutableFile(atPath: iasl) else { try Test.cancel("iasl is not installed") }
+        let file = try TemporaryFile(try table(try #require(try tables[name])))
+        let process = Process()
+        let output = Pipe()
+        process.executableURL = URL(fileURLWithPath: iasl)
+        process.arguments = ["-d", file.path]
+        process.standardOutput = output
+        process.standardError = output
+        try process.run()
+        let said = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        defer { try? FileManager.default.removeItem(atPath: file.path + ".dsl") }
+        let source = (try? String(contentsOfFile: file.path + ".dsl", encoding: .utf8)) ?? ""
+        #expect(process.terminationStatus == 0, "\(said)")
+        for trouble in ["Error", "Warning", "Incorrect checksum", "Invalid"] {
+            #expect(!said.contains(trouble) && !source.contains(trouble), "\(said)\(source)")
+        }
+        if name == "DSDT" {
+            for word in ["PNP0501", "PNP0B00", "PNP0303", "_S5", "0x03F8"] { #expect(source.contains(word), "\(source)") }
         }
     }
 
