@@ -76,7 +76,8 @@ public enum TerminationSignals {
         let watched = handled.filter { !isIgnored($0.number) }
         for signal in watched { unsafe sigaddset(&set, signal.number) }
         unsafe sigaddset(&set, SIGCONT)
-        unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+        // Exactly these: a parent may have left others blocked, and crashes and the interruption of a vCPU need theirs.
+        unsafe pthread_sigmask(SIG_SETMASK, &set, nil)
         let waiting = set
         let thread = HostThread(name: "signals", stackSize: 512 << 10) {
             var waiting = waiting

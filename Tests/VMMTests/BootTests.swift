@@ -86,4 +86,39 @@ enum Guests {
         expectHealthy(text, cpus: 1)
         #expect(outcome.resetSource == source, "\(outcome)")
     }
+
+    /// A script at the shell's prompt: reboots, is back at a prompt, powers off.
+    @Test func aScriptDrivesTheShell() throws {
+        try Guests.require("vmlinuz", "initramfs")
+        let process = Process()
+        let (input, output, error) = (Pipe(), Pipe(), Pipe())
+        process.executableURL = CommandTests.command
+        process.arguments = [
+            "run", "--kernel", Guests.path("vmlinuz"), "--initrd", Guests.path("initramfs"),
+            "--hypervisor", "software", "--cmdline", "console=ttyS0 quiet panic=-1 cryptomgr.notests",
+        ]
+        process.standardInput = input
+        process.standardOutput = output
+        process.standardError = error
+        try process.run()
+        var text = ""
+        func waitFor(_ prompt: String) throws {
+            var seen = ""
+            while !seen.contains(prompt) {
+                let piece = try #require(try output.fileHandleForReading.read(upToCount: 4096), "\(text)")
+                try #require(!piece.isEmpty, "\(text)")
+                seen += String(decoding: piece, as: UTF8.self)
+            }
+            text += seen
+        }
+        for line in ["echo first $((6 * 7)); reboot -f", "echo second $((6 * 9)); poweroff -f"] {
+            try waitFor("martlet# ")
+            input.fileHandleForWriting.write(Data((line + "\n").utf8))
+        }
+        text += String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+        #expect(text.contains("first 42") && text.contains("second 54"), "\(text)")
+        #expect(error.fileHandleForReading.readDataToEndOfFile().isEmpty)
+    }
 }
