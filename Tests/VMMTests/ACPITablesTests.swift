@@ -63,7 +63,9 @@ import Testing
             #expect(!said.contains(trouble) && !source.contains(trouble), "\(said)\(source)")
         }
         if name == "DSDT" {
-            for word in ["PNP0501", "PNP0B00", "PNP0303", "_S5", "0x03F8"] { #expect(source.contains(word), "\(source)") }
+            for word in ["PNP0501", "PNP0B00", "PNP0303", "_S5", "0x03F8"] {
+                #expect(source.contains(word), "\(source)")
+            }
         }
     }
 
