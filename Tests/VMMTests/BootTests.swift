@@ -105,8 +105,8 @@ enum Guests {
         func waitFor(_ prompt: String) throws {
             var seen = ""
             while !seen.contains(prompt) {
-                let piece = try #require(try output.fileHandleForReading.read(upToCount: 4096), "\(text)")
-                try #require(!piece.isEmpty, "\(text)")
+                let piece = output.fileHandleForReading.availableData
+                try #require(!piece.isEmpty, "the output ended: \(text)\(seen)")
                 seen += String(decoding: piece, as: UTF8.self)
             }
             text += seen
