@@ -14,10 +14,11 @@ enum Guests {
     static func path(_ name: String) -> String { "\(directory)/\(name)" }
 
     /// Cancels the test, by name and with the reason, if a guest has not been fetched.
-    static func require(_ names: String...) throws {
+    static func require(_ names: String..., on hypervisor: Hypervisor = .software) throws {
         for name in names where !FileManager.default.isReadableFile(atPath: path(name)) {
             try Test.cancel("guests/\(name) is not there: run scripts/fetch-guests all")
         }
+        guard hypervisor == .software else { return }
         #if DEBUG
             try Test.cancel("a debug build interprets too slowly to boot a kernel: run swift test -c release")
         #endif
@@ -85,6 +86,32 @@ enum Guests {
         let (outcome, text) = try await boot("vmlinuz", commandLine: "martlet.then=reboot \(word)")
         expectHealthy(text, cpus: 1)
         #expect(outcome.resetSource == source, "\(outcome)")
+    }
+
+    /// The kernel's hypervisor gets as far as the kernel's first line, if it is here and fast enough.
+    @Test(arguments: [BootProtocol.pvh, .elf]) func earlyConsoleOnTheKernelsHypervisor(wanted: BootProtocol)
+        async throws
+    {
+        try Guests.require("vmlinux", on: .kernel)
+        try MachineTests.require(.kernel)
+        let console = CapturedConsole()
+        let machine = try Machine(
+            MachineConfiguration(
+                kernel: Guests.path("vmlinux"), commandLine: "earlyprintk=serial,ttyS0,115200 nokaslr",
+                memorySize: 512 << 20, hypervisor: .kernel, bootProtocol: wanted),
+            console: console, logger: .quiet)
+        console.expect("Linux version") { machine.end(.left) }
+        let watchdog = Task.detached {
+            try await Task.sleep(for: .seconds(120))
+            machine.end(.failed("no line in two minutes"))
+        }
+        let outcome = await Task.detached { machine.run() }.value
+        watchdog.cancel()
+        if case .left = outcome {
+            #expect(console.text.contains("Linux version"))
+        } else {
+            try Test.cancel("/dev/kvm does not get to the kernel's first line: \(outcome)")
+        }
     }
 
     /// A script at the shell's prompt: reboots, is back at a prompt, powers off.

@@ -116,6 +116,8 @@ final class CapturedConsole: MachineConsole {
         var port: UART16550?
         var text: [UInt8] = []
         var input: [UInt8]
+        /// What to do once the last line says this.
+        var expectation: (text: String, act: @Sendable () -> Void)?
     }
     private let state: Mutex<State>
 
@@ -124,7 +126,23 @@ final class CapturedConsole: MachineConsole {
     var text: String { state.withLock { String(decoding: $0.text, as: UTF8.self) } }
 
     func connect(_ port: UART16550) { state.withLock { $0.port = port } }
-    func transmit(_ byte: UInt8) { state.withLock { $0.text.append(byte) } }
+
+    /// Calls `act` when the guest ends a line with this in it.
+    func expect(_ text: String, _ act: @escaping @Sendable () -> Void) {
+        state.withLock { $0.expectation = (text, act) }
+    }
+
+    func transmit(_ byte: UInt8) {
+        let act = state.withLock { state -> (@Sendable () -> Void)? in
+            state.text.append(byte)
+            guard byte == 10, let expectation = state.expectation else { return nil }
+            let line = state.text.dropLast().split(separator: 10).last ?? []
+            guard String(decoding: line, as: UTF8.self).contains(expectation.text) else { return nil }
+            state.expectation = nil
+            return expectation.act
+        }
+        act?()
+    }
     func roomAvailable() {
         let (port, input) = state.withLock { ($0.port, $0.input) }
         guard let port, !input.isEmpty else { return }
