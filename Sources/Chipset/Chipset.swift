@@ -4,7 +4,6 @@
 
 internal import Synchronization
 
-
 /// The interrupt controllers and timers of one VM, behind one lock. Every method may be called from any thread.
 ///
 /// The callbacks given to ``init(mode:clock:wake:deadlineChanged:endOfInterrupt:)`` are called on the thread whose call

@@ -190,7 +190,8 @@ extension IOAPIC {
         let pin = Int(select - 0x10) >> 1
         let old = table[pin]
         let readOnly = Entry.remoteIRR | Entry.deliveryStatus
-        var entry = select & 1 != 0
+        var entry =
+            select & 1 != 0
             ? old & 0xFFFF_FFFF | UInt64(data) << 32
             : old & ~0xFFFF_FFFF | UInt64(data)
         entry = entry & ~readOnly | old & readOnly

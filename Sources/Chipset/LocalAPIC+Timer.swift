@@ -140,7 +140,8 @@ extension LocalAPIC {
         if timer.mode == .periodic && timer.period != 0 {
             // Keep the phase, and let the periods that were missed be one.
             let missed = (now - expiry) / timer.period
-            timer.expiry = saturatingSum(expiry, (missed &+ 1).multipliedReportingOverflow(by: timer.period).partialValue)
+            timer.expiry = saturatingSum(
+                expiry, (missed &+ 1).multipliedReportingOverflow(by: timer.period).partialValue)
         } else {
             timer.expiry = nil
             timer.tscDeadline = 0

@@ -227,7 +227,8 @@ extension PIT8254 {
         }
         if channel.countLatched != 0 {
             channels[index].countLatched = channel.countLatched == 3 ? 2 : 0
-            return UInt8(truncatingIfNeeded: channel.countLatched == 2 ? channel.latchedCount >> 8 : channel.latchedCount)
+            return UInt8(
+                truncatingIfNeeded: channel.countLatched == 2 ? channel.latchedCount >> 8 : channel.latchedCount)
         }
         let count = count(index, now: now)
         switch channel.readState {

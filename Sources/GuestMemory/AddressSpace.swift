@@ -66,7 +66,9 @@ internal import Synchronization
     /// What is known of each page; see `PageRecords`.
     public let pages: PageRecords
 
-    public init(base: UInt64, size: UInt64, host: UnsafeMutableRawPointer, readOnly: Bool, slot: UInt32, pages: PageRecords) {
+    public init(
+        base: UInt64, size: UInt64, host: UnsafeMutableRawPointer, readOnly: Bool, slot: UInt32, pages: PageRecords
+    ) {
         self.base = base
         self.size = size
         unsafe self.host = host

@@ -17,7 +17,8 @@ internal import Glibc
         public var description: String {
             switch self {
             case .badSize(let size): "guest memory of \(size) bytes: the size must be a positive multiple of 4096"
-            case .notMapped(let size, let errno): "guest memory of \(size) bytes can't be mapped (errno \(errno)): give the guest less"
+            case .notMapped(let size, let errno):
+                "guest memory of \(size) bytes can't be mapped (errno \(errno)): give the guest less"
             case .outOfBounds(let offset, let count, let size):
                 "access of \(count) bytes at 0x\(String(offset, radix: 16)) is outside a guest memory of \(size) bytes"
             }
@@ -66,7 +67,9 @@ internal import Glibc
     }
 
     /// The little-endian integer at `offset`, of any alignment.
-    public func load<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: UInt64) throws(Failure) -> T {
+    public func load<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: UInt64) throws(Failure)
+        -> T
+    {
         let source = unsafe try place(offset, MemoryLayout<T>.size)
         return unsafe T(littleEndian: source.loadUnaligned(as: T.self))
     }

@@ -66,7 +66,9 @@ public struct InternalError: ~Escapable {
     public var data: [UInt64] { view.words(8, Int(min(view.load(4, as: UInt32.self), 16))) }
     /// For suberror 1: the bytes of the instruction that could not be emulated, if they are told.
     public var instruction: [UInt8] {
-        guard suberror == 1, view.load(4, as: UInt32.self) >= 3, view.load(8, as: UInt64.self) & 1 != 0 else { return [] }
+        guard suberror == 1, view.load(4, as: UInt32.self) >= 3, view.load(8, as: UInt64.self) & 1 != 0 else {
+            return []
+        }
         return view.bytes(17, Int(min(view.load(16, as: UInt8.self), 15)))
     }
 }

@@ -91,7 +91,9 @@ extension VirtualCPU {
     public func setXCRs(_ registers: kvm_xcrs) throws(KVMError) { try connection.set(.setXCRS, registers) }
 
     /// `KVM_GET_DEBUGREGS`: DR0 to DR3, DR6 and DR7 of the guest.
-    public func debugRegisters() throws(KVMError) -> kvm_debugregs { try connection.get(.getDebugregs, kvm_debugregs()) }
+    public func debugRegisters() throws(KVMError) -> kvm_debugregs {
+        try connection.get(.getDebugregs, kvm_debugregs())
+    }
     /// `KVM_SET_DEBUGREGS`.
     public func setDebugRegisters(_ registers: kvm_debugregs) throws(KVMError) {
         try connection.set(.setDebugregs, registers)

@@ -29,7 +29,8 @@ public struct Request: Hashable, Sendable, RawRepresentable {
     @inlinable public var direction: Direction { Direction(rawValue: (rawValue >> 30) & 3) }
 
     @inlinable init(number: UInt, _ direction: Direction, size: Int) {
-        rawValue = direction.rawValue << 30 | (UInt(bitPattern: size) & 0x3fff) << 16 | Request.type << 8 | number & 0xff
+        rawValue =
+            direction.rawValue << 30 | (UInt(bitPattern: size) & 0x3fff) << 16 | Request.type << 8 | number & 0xff
     }
 
     /// `_IO`: the argument is a value, or none.

@@ -75,7 +75,9 @@ extension kvm_ioapic_state {
     public subscript(pin pin: Int) -> UInt64 {
         get {
             guard (0..<Int(KVM_IOAPIC_NUM_PINS)).contains(pin) else { return 0 }
-            return unsafe withUnsafeBytes(of: self) { unsafe $0.loadUnaligned(fromByteOffset: 24 + pin * 8, as: UInt64.self) }
+            return unsafe withUnsafeBytes(of: self) {
+                unsafe $0.loadUnaligned(fromByteOffset: 24 + pin * 8, as: UInt64.self)
+            }
         }
         set {
             guard (0..<Int(KVM_IOAPIC_NUM_PINS)).contains(pin) else { return }

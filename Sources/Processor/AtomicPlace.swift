@@ -18,32 +18,42 @@ import Synchronization
 
 /// An integer whose atomic operations the host has (the standard library defines them type by type).
 protocol AtomicInteger {
-    static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self) -> (exchanged: Bool, original: Self)
+    static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self) -> (
+        exchanged: Bool, original: Self
+    )
 }
 
 extension UInt8: AtomicInteger {
-    @inline(__always) static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self) -> (exchanged: Bool, original: Self) {
+    @inline(__always) static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self)
+        -> (exchanged: Bool, original: Self)
+    {
         unsafe place.assumingMemoryBound(to: Atomic<Self>.self).pointee
             .compareExchange(expected: expected, desired: desired, ordering: .sequentiallyConsistent)
     }
 }
 
 extension UInt16: AtomicInteger {
-    @inline(__always) static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self) -> (exchanged: Bool, original: Self) {
+    @inline(__always) static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self)
+        -> (exchanged: Bool, original: Self)
+    {
         unsafe place.assumingMemoryBound(to: Atomic<Self>.self).pointee
             .compareExchange(expected: expected, desired: desired, ordering: .sequentiallyConsistent)
     }
 }
 
 extension UInt32: AtomicInteger {
-    @inline(__always) static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self) -> (exchanged: Bool, original: Self) {
+    @inline(__always) static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self)
+        -> (exchanged: Bool, original: Self)
+    {
         unsafe place.assumingMemoryBound(to: Atomic<Self>.self).pointee
             .compareExchange(expected: expected, desired: desired, ordering: .sequentiallyConsistent)
     }
 }
 
 extension UInt64: AtomicInteger {
-    @inline(__always) static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self) -> (exchanged: Bool, original: Self) {
+    @inline(__always) static func compareExchange(_ place: UnsafeMutableRawPointer, _ expected: Self, _ desired: Self)
+        -> (exchanged: Bool, original: Self)
+    {
         unsafe place.assumingMemoryBound(to: Atomic<Self>.self).pointee
             .compareExchange(expected: expected, desired: desired, ordering: .sequentiallyConsistent)
     }

@@ -75,7 +75,8 @@ import Glibc
     let idleOp: UnsafeMutablePointer<Op>
 
     init() {
-        unsafe arena = mmap(nil, BlockCache.arenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        unsafe arena = mmap(
+            nil, BlockCache.arenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         unsafe buckets = .allocate(capacity: BlockCache.bucketCount)
         unsafe buckets.initialize(repeating: nil, count: BlockCache.bucketCount)
         unsafe lookups = .allocate(capacity: BlockCache.lookupCount + 1)
@@ -160,7 +161,8 @@ extension CPU {
 
     /// Lookups are valid for one state of translations, code mode and privilege.
     @inline(__always) private var lookupKey: UInt64 {
-        unsafe state.lookups[BlockCache.lookupCount].key | UInt64(state.codeMode.rawValue) << 1 | (state.cpl == 3 ? 1 : 0)
+        unsafe state.lookups[BlockCache.lookupCount].key | UInt64(state.codeMode.rawValue) << 1
+            | (state.cpl == 3 ? 1 : 0)
     }
 
     @inline(__always) private func slot(_ linear: UInt64) -> UnsafeMutablePointer<BlockCache.Lookup> {
@@ -171,7 +173,8 @@ extension CPU {
     /// The block that was last found at `linear`, if it may run as it is.
     @inline(__always) func recallBlock(_ linear: UInt64) -> BlockReference? {
         let slot = unsafe slot(linear)
-        guard unsafe slot.pointee.linear == linear, unsafe slot.pointee.key == lookupKey, let block = unsafe slot.pointee.block,
+        guard unsafe slot.pointee.linear == linear, unsafe slot.pointee.key == lookupKey,
+            let block = unsafe slot.pointee.block,
             unsafe block.pointee.codeGeneration == state.codeGeneration
         else { return nil }
         return unsafe BlockReference(block)

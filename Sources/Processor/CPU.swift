@@ -44,14 +44,38 @@ import X86
         nonmutating set { setRegister(CPUState.offset(ofRegister: number), newValue) }
     }
 
-    @inline(__always) var rax: UInt64 { get { unsafe pointer.pointee.registers[unchecked: 0] } nonmutating set { unsafe pointer.pointee.registers[unchecked: 0] = newValue } }
-    @inline(__always) var rcx: UInt64 { get { unsafe pointer.pointee.registers[unchecked: 1] } nonmutating set { unsafe pointer.pointee.registers[unchecked: 1] = newValue } }
-    @inline(__always) var rdx: UInt64 { get { unsafe pointer.pointee.registers[unchecked: 2] } nonmutating set { unsafe pointer.pointee.registers[unchecked: 2] = newValue } }
-    @inline(__always) var rbx: UInt64 { get { unsafe pointer.pointee.registers[unchecked: 3] } nonmutating set { unsafe pointer.pointee.registers[unchecked: 3] = newValue } }
-    @inline(__always) var rsp: UInt64 { get { unsafe pointer.pointee.registers[unchecked: 4] } nonmutating set { unsafe pointer.pointee.registers[unchecked: 4] = newValue } }
-    @inline(__always) var rbp: UInt64 { get { unsafe pointer.pointee.registers[unchecked: 5] } nonmutating set { unsafe pointer.pointee.registers[unchecked: 5] = newValue } }
-    @inline(__always) var rsi: UInt64 { get { unsafe pointer.pointee.registers[unchecked: 6] } nonmutating set { unsafe pointer.pointee.registers[unchecked: 6] = newValue } }
-    @inline(__always) var rdi: UInt64 { get { unsafe pointer.pointee.registers[unchecked: 7] } nonmutating set { unsafe pointer.pointee.registers[unchecked: 7] = newValue } }
+    @inline(__always) var rax: UInt64 {
+        get { unsafe pointer.pointee.registers[unchecked: 0] }
+        nonmutating set { unsafe pointer.pointee.registers[unchecked: 0] = newValue }
+    }
+    @inline(__always) var rcx: UInt64 {
+        get { unsafe pointer.pointee.registers[unchecked: 1] }
+        nonmutating set { unsafe pointer.pointee.registers[unchecked: 1] = newValue }
+    }
+    @inline(__always) var rdx: UInt64 {
+        get { unsafe pointer.pointee.registers[unchecked: 2] }
+        nonmutating set { unsafe pointer.pointee.registers[unchecked: 2] = newValue }
+    }
+    @inline(__always) var rbx: UInt64 {
+        get { unsafe pointer.pointee.registers[unchecked: 3] }
+        nonmutating set { unsafe pointer.pointee.registers[unchecked: 3] = newValue }
+    }
+    @inline(__always) var rsp: UInt64 {
+        get { unsafe pointer.pointee.registers[unchecked: 4] }
+        nonmutating set { unsafe pointer.pointee.registers[unchecked: 4] = newValue }
+    }
+    @inline(__always) var rbp: UInt64 {
+        get { unsafe pointer.pointee.registers[unchecked: 5] }
+        nonmutating set { unsafe pointer.pointee.registers[unchecked: 5] = newValue }
+    }
+    @inline(__always) var rsi: UInt64 {
+        get { unsafe pointer.pointee.registers[unchecked: 6] }
+        nonmutating set { unsafe pointer.pointee.registers[unchecked: 6] = newValue }
+    }
+    @inline(__always) var rdi: UInt64 {
+        get { unsafe pointer.pointee.registers[unchecked: 7] }
+        nonmutating set { unsafe pointer.pointee.registers[unchecked: 7] = newValue }
+    }
 
     /// The segment register `name`.
     @inline(__always) subscript(segment name: SegmentName) -> SegmentRegister {

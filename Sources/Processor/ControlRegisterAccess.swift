@@ -19,7 +19,8 @@ extension CPU {
                     let code = self[segment: .cs].attributes
                     // A 16-bit TSS can't serve long mode.
                     let task = self[segment: .tr].attributes
-                    guard state.cr4 & CR4.PAE.rawValue != 0, code & SegmentRegister.long == 0, task & 0x1D != 0x01 else { throw .generalProtection }
+                    guard state.cr4 & CR4.PAE.rawValue != 0, code & SegmentRegister.long == 0, task & 0x1D != 0x01
+                    else { throw .generalProtection }
                     state.efer |= EFER.LMA.rawValue
                 } else if state.cr4 & CR4.PAE.rawValue != 0 {
                     try loadPDPTEs(state.cr3)
@@ -28,7 +29,9 @@ extension CPU {
                 guard !is64Bit, state.cr4 & CR4.PCIDE.rawValue == 0 else { throw .generalProtection }
                 state.efer &= ~EFER.LMA.rawValue
             }
-        } else if bits.contains(.PG), !isLongMode, state.cr4 & CR4.PAE.rawValue != 0, !changed.isDisjoint(with: [.CD, .NW]) {
+        } else if bits.contains(.PG), !isLongMode, state.cr4 & CR4.PAE.rawValue != 0,
+            !changed.isDisjoint(with: [.CD, .NW])
+        {
             try loadPDPTEs(state.cr3)
         }
         state.cr0 = new

@@ -48,7 +48,9 @@ extension CPU {
 
     private func deliverByVectorTable(_ event: Event, next: UInt64) throws(Stop) {
         let offset = UInt64(event.vector) * 4
-        guard offset + 3 <= UInt64(state.idtr.limit) else { throw .fault(Exception.generalProtection.vector, code: event.gateCode) }
+        guard offset + 3 <= UInt64(state.idtr.limit) else {
+            throw .fault(Exception.generalProtection.vector, code: event.gateCode)
+        }
         let vector: UInt32 = try readTable(state.idtr.base &+ offset)
         let entry = UInt64(vector & 0xFFFF)
         let selector = UInt16(vector >> 16)
@@ -102,7 +104,9 @@ extension CPU {
     private func idtGate(_ event: Event) throws(Stop) -> LocatedDescriptor {
         let size: UInt64 = isLongMode ? 16 : 8
         let offset = UInt64(event.vector) * size
-        guard offset + size - 1 <= UInt64(state.idtr.limit) else { throw .fault(Exception.generalProtection.vector, code: event.gateCode) }
+        guard offset + size - 1 <= UInt64(state.idtr.limit) else {
+            throw .fault(Exception.generalProtection.vector, code: event.gateCode)
+        }
         let address = state.idtr.base &+ offset
         let low: UInt64 = try readTable(address)
         let high: UInt64 = isLongMode ? try readTable(address &+ 8) : 0
@@ -139,7 +143,9 @@ extension CPU {
         case .interruptGate16 where !isLongMode, .trapGate16 where !isLongMode, .taskGate where !isLongMode: break
         default: throw .fault(Exception.generalProtection.vector, code: event.gateCode)
         }
-        if event.origin == .software, gate.dpl < cpl { throw .fault(Exception.generalProtection.vector, code: event.gateCode) }
+        if event.origin == .software, gate.dpl < cpl {
+            throw .fault(Exception.generalProtection.vector, code: event.gateCode)
+        }
         guard gate.present else { throw .fault(Exception.segmentNotPresent.vector, code: event.gateCode) }
         if type == .taskGate { return nil }
         let selector = gate.selector.rawValue
@@ -164,7 +170,9 @@ extension CPU {
 
     private func prepareProtected(_ event: Event, next: UInt64) throws(Stop) -> Entry? {
         let cpl = state.cpl
-        guard let (gate, code) = try asSupervisor({ () throws(Stop) in try target(event, cpl: cpl) }) else { return nil }
+        guard let (gate, code) = try asSupervisor({ () throws(Stop) in try target(event, cpl: cpl) }) else {
+            return nil
+        }
         let isWide = gate.systemType == .interruptGate32 || gate.systemType == .trapGate32
         let size = isWide ? 4 : 2
         let offset = isWide ? gate.offset & 0xFFFF_FFFF : gate.offset & 0xFFFF
@@ -178,7 +186,9 @@ extension CPU {
                 stack = inner.0
                 ss = inner.1
                 if isV86 {
-                    for name in [SegmentName.gs, .fs, .ds, .es] { try stack.push(UInt64(self[segment: name].selector), size: size) }
+                    for name in [SegmentName.gs, .fs, .ds, .es] {
+                        try stack.push(UInt64(self[segment: name].selector), size: size)
+                    }
                 }
                 try stack.push(UInt64(self[segment: .ss].selector), size: size)
                 try stack.push(rsp, size: size)
@@ -215,7 +225,8 @@ extension CPU {
             try stack.push(UInt64(self[segment: .cs].selector), size: 8)
             try stack.push(next, size: 8)
             if let errorCode = event.errorCode { try stack.push(UInt64(errorCode), size: 8) }
-            return Entry(code: code, offset: gate.offset, stack: stack, ss: ss, clearsIF: gate.systemType == .interruptGate32)
+            return Entry(
+                code: code, offset: gate.offset, stack: stack, ss: ss, clearsIF: gate.systemType == .interruptGate32)
         }
     }
 }

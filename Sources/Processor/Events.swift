@@ -16,7 +16,9 @@ extension VirtualProcessor {
 
     private func event(_ stop: Stop) -> Event {
         let setsRF = Exception(rawValue: stop.vector)?.isFault ?? false
-        return Event(vector: stop.vector, errorCode: stop.hasErrorCode ? stop.errorCode : nil, origin: .exception, setsRF: setsRF)
+        return Event(
+            vector: stop.vector, errorCode: stop.hasErrorCode ? stop.errorCode : nil, origin: .exception, setsRF: setsRF
+        )
     }
 
     /// Keeps an exception for the next boundary.
@@ -66,7 +68,9 @@ extension VirtualProcessor {
                 return .internalError(suberror: 3)
             }
             var next = self.event(problem)
-            if event.origin == .exception, let earlier = Exception(rawValue: event.vector), let later = Exception(rawValue: problem.vector) {
+            if event.origin == .exception, let earlier = Exception(rawValue: event.vector),
+                let later = Exception(rawValue: problem.vector)
+            {
                 switch Exception.combine(earlier, later) {
                 case .second: break
                 case .doubleFault: next = Event(vector: Exception.doubleFault.vector, errorCode: 0, origin: .exception)
@@ -156,7 +160,9 @@ extension VirtualProcessor {
     /// so that blocks run at full speed meanwhile.
     private func takeInterrupts() -> Outcome {
         let requests = pendingRequests
-        if requests.isDisjoint(with: [.nmi, .interrupt, .interruptWindow]) || cpu.state.interruptShadow != 0 { return .nothing }
+        if requests.isDisjoint(with: [.nmi, .interrupt, .interruptWindow]) || cpu.state.interruptShadow != 0 {
+            return .nothing
+        }
         if requests.contains(.nmi) {
             if cpu.state.nmiBlocked {
                 hold(.nmi)
@@ -235,7 +241,8 @@ extension VirtualProcessor {
         let control = DR7(rawValue: activeDR7)
         let linear = cpu.codeLinear(cpu.state.rip)
         var hits: UInt64 = 0
-        for index in 0..<4 where control.isEnabled(index) && control.condition(index) == .execute && activeAddress(index) == linear {
+        for index in 0..<4
+        where control.isEnabled(index) && control.condition(index) == .execute && activeAddress(index) == linear {
             hits |= 1 << UInt64(index)
         }
         guard hits != 0 else { return nil }
@@ -279,7 +286,8 @@ extension VirtualProcessor {
         if forClient {
             let bits = hits | (debugging.singleStep ? DR6.BS.rawValue : 0)
             debugExit = .debug(
-                vector: Exception.debug.vector, dr6: DR6.fixed.rawValue | bits, dr7: activeDR7, pc: cpu.codeLinear(cpu.state.rip))
+                vector: Exception.debug.vector, dr6: DR6.fixed.rawValue | bits, dr7: activeDR7,
+                pc: cpu.codeLinear(cpu.state.rip))
         } else if trap || hits != 0 {
             raise(debug: hits | (trap ? DR6.BS.rawValue : 0))
         }

@@ -38,7 +38,9 @@ extension CPU {
         if descriptor.isConforming {
             guard descriptor.dpl <= cpl else { throw .fault(.generalProtection, selector) }
         } else {
-            guard Selector(selector).rpl <= cpl, descriptor.dpl == cpl else { throw .fault(.generalProtection, selector) }
+            guard Selector(selector).rpl <= cpl, descriptor.dpl == cpl else {
+                throw .fault(.generalProtection, selector)
+            }
         }
         return try codeTarget(located, selector: selector, cpl: cpl)
     }
@@ -74,7 +76,9 @@ extension CPU {
             try checkEntry(offset, target)
             return enterCode(target, offset)
         }
-        guard let type = try farSystemType(found.descriptor, selector) else { throw .fault(.generalProtection, selector) }
+        guard let type = try farSystemType(found.descriptor, selector) else {
+            throw .fault(.generalProtection, selector)
+        }
         switch type {
         case .callGate16, .callGate32:
             let (target, entry, _) = try gateTarget(selector, isJump: true)
@@ -106,7 +110,9 @@ extension CPU {
             stack.commit()
             return enterCode(target, offset)
         }
-        guard let type = try farSystemType(found.descriptor, selector) else { throw .fault(.generalProtection, selector) }
+        guard let type = try farSystemType(found.descriptor, selector) else {
+            throw .fault(.generalProtection, selector)
+        }
         switch type {
         case .callGate16, .callGate32: try callThroughGate(selector, next: next)
         case .taskGate: try switchTask(throughGate: found.gate, .call, next: next)
@@ -115,7 +121,9 @@ extension CPU {
     }
 
     /// The kind of gate or TSS that a far JMP or CALL named, once privilege and presence allow it; nil: #GP.
-    private func farSystemType(_ descriptor: SegmentDescriptor, _ selector: UInt16) throws(Stop) -> SystemDescriptorType? {
+    private func farSystemType(_ descriptor: SegmentDescriptor, _ selector: UInt16) throws(Stop)
+        -> SystemDescriptorType?
+    {
         guard let type = descriptor.systemType else { return nil }
         switch type {
         case .callGate32: break
@@ -128,7 +136,9 @@ extension CPU {
     }
 
     /// What a call gate leads to. Intel SDM vol. 3, 5.8.4.
-    private func gateTarget(_ gateSelector: UInt16, isJump: Bool) throws(Stop) -> (CodeTarget, entry: UInt64, gate: GateDescriptor) {
+    private func gateTarget(_ gateSelector: UInt16, isJump: Bool) throws(Stop) -> (
+        CodeTarget, entry: UInt64, gate: GateDescriptor
+    ) {
         let gate = try systemDescriptor(gateSelector).gate
         let selector = gate.selector.rawValue
         guard !gate.selector.isNull else { throw .generalProtection }
@@ -136,7 +146,9 @@ extension CPU {
         let code = found.descriptor
         guard code.isCode, code.dpl <= state.cpl else { throw .fault(.generalProtection, selector) }
         if isLongMode { guard code.long, !code.defaultBig else { throw .fault(.generalProtection, selector) } }
-        if isJump, !code.isConforming { guard code.dpl == state.cpl else { throw .fault(.generalProtection, selector) } }
+        if isJump, !code.isConforming {
+            guard code.dpl == state.cpl else { throw .fault(.generalProtection, selector) }
+        }
         let cpl = code.isConforming ? state.cpl : code.dpl
         let entry = gate.systemType == .callGate16 ? gate.offset & 0xFFFF : gate.offset
         return (try codeTarget(found, selector: selector, cpl: cpl), entry, gate)
@@ -188,7 +200,8 @@ extension CPU {
             let offset = ist == 0 ? 4 + UInt64(cpl) * 8 : 0x24 + UInt64(ist - 1) * 8
             let pointer: UInt64 = try readTable(try need(offset, 8))
             guard CPU.isCanonical(pointer) else { throw .fault(.stackFault, 0, external) }
-            let ss = SegmentRegister(limit: 0, selector: UInt16(cpl), attributes: SegmentRegister.unusable | UInt16(cpl) << 5)
+            let ss = SegmentRegister(
+                limit: 0, selector: UInt16(cpl), attributes: SegmentRegister.unusable | UInt16(cpl) << 5)
             return (StackFrame(self, flat: pointer, errorCode: external), ss)
         }
         let pointer: UInt64, selector: UInt16
@@ -259,7 +272,8 @@ extension CPU {
 
     // MARK: IRET
 
-    private static let flags16: UInt64 = RFLAGS.status.rawValue | RFLAGS.TF.rawValue | RFLAGS.DF.rawValue | RFLAGS.NT.rawValue
+    private static let flags16: UInt64 =
+        RFLAGS.status.rawValue | RFLAGS.TF.rawValue | RFLAGS.DF.rawValue | RFLAGS.NT.rawValue
     private static let flags32: UInt64 = flags16 | RFLAGS.AC.rawValue | RFLAGS.ID.rawValue
 
     /// Bits of RFLAGS that IRET and POPF change at privilege `cpl` (the level before the return).
@@ -325,7 +339,9 @@ extension CPU {
 
     /// IRET in virtual-8086 mode: needs IOPL 3, or CR4.VME and 16 bits. Intel SDM vol. 3, 20.2.7 and 20.3.
     private func interruptReturnV86(size: Int) throws(Stop) {
-        if iopl == 3 { return try interruptReturnReal(size: size, changeableFlags(size: size, resume: true) | RFLAGS.IF.rawValue) }
+        if iopl == 3 {
+            return try interruptReturnReal(size: size, changeableFlags(size: size, resume: true) | RFLAGS.IF.rawValue)
+        }
         guard state.cr4 & CR4.VME.rawValue != 0, size == 2 else { throw .generalProtection }
         var stack = StackFrame(self)
         let offset = try stack.pop(size: 2)
@@ -335,18 +351,24 @@ extension CPU {
         guard flags & RFLAGS.TF.rawValue == 0, !(setsIF && hasFlag(.VIP)) else { throw .generalProtection }
         guard offset <= UInt64(self[segment: .cs].limit) else { throw .generalProtection }
         stack.commit()
-        replaceFlags(flags & ~RFLAGS.VIF.rawValue | (setsIF ? RFLAGS.VIF.rawValue : 0), mask: CPU.flags16 | RFLAGS.VIF.rawValue)
+        replaceFlags(
+            flags & ~RFLAGS.VIF.rawValue | (setsIF ? RFLAGS.VIF.rawValue : 0), mask: CPU.flags16 | RFLAGS.VIF.rawValue)
         state.nmiBlocked = false
         enterRealMode(selector, offset)
     }
 
     /// IRETD at CPL 0 with VM in the image. Intel SDM vol. 3, 20.2.5.
-    private func returnToV86(_ stack: inout StackFrame, _ offset: UInt64, _ selector: UInt16, _ flags: UInt64) throws(Stop) {
+    private func returnToV86(_ stack: inout StackFrame, _ offset: UInt64, _ selector: UInt16, _ flags: UInt64)
+        throws(Stop)
+    {
         let pointer = try stack.pop(size: 4)
         var selectors: [(SegmentName, UInt16)] = [(.cs, selector)]
-        for name in [SegmentName.ss, .es, .ds, .fs, .gs] { selectors.append((name, UInt16(truncatingIfNeeded: try stack.pop(size: 4)))) }
+        for name in [SegmentName.ss, .es, .ds, .fs, .gs] {
+            selectors.append((name, UInt16(truncatingIfNeeded: try stack.pop(size: 4))))
+        }
         guard offset <= 0xFFFF else { throw .generalProtection }
-        let mask = changeableFlags(size: 4, resume: true) | RFLAGS.VM.rawValue | RFLAGS.VIF.rawValue | RFLAGS.VIP.rawValue
+        let mask =
+            changeableFlags(size: 4, resume: true) | RFLAGS.VM.rawValue | RFLAGS.VIF.rawValue | RFLAGS.VIP.rawValue
         replaceFlags(flags, mask: mask)
         for (name, selector) in selectors { self[segment: name] = realModeSegment(name, selector) }
         rsp = pointer

@@ -65,7 +65,9 @@ extension VirtualProcessor {
             do throws(Stop) {
                 let host = unsafe try cpu.executableHost(linear)
                 let available = min(4096 - Int(linear & 0xFFF), allowed - count)
-                for index in 0..<available { bytes[count + index] = unsafe host.load(fromByteOffset: index, as: UInt8.self) }
+                for index in 0..<available {
+                    bytes[count + index] = unsafe host.load(fromByteOffset: index, as: UInt8.self)
+                }
                 count += available
             } catch {
                 // Only an instruction that reaches there faults.

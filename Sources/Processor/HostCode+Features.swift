@@ -41,7 +41,10 @@ public enum HostProcessor {
     }()
 
     /// "AuthenticAMD" or "HygonGenuine".
-    static let isAMD: Bool = [0x6874_7541, 0x6F67_7948].contains(cpuid(leaf: 0).ebx)
+    static let isAMD = namesAMD(cpuid(leaf: 0).ebx)
+
+    /// Whether a vendor's name begins as AMD's or Hygon's does, in EBX of leaf 0.
+    static func namesAMD(_ ebx: UInt32) -> Bool { ebx == 0x6874_7541 || ebx == 0x6F67_7948 }
 
     private static let code = HostCode()
     private static let cpuidCode = code.add([

@@ -52,9 +52,11 @@ struct HostInstruction {
                 continue
             }
             switch instruction.operands[index] {
-            case .vector(let number, _): roles.append(Role(field: field, kind: .vector, number: number, access: form.access))
+            case .vector(let number, _):
+                roles.append(Role(field: field, kind: .vector, number: number, access: form.access))
             case .mmx(let number): roles.append(Role(field: field, kind: .mmx, number: number, access: form.access))
-            case .register(let number, _): roles.append(Role(field: field, kind: .general, number: number, access: form.access))
+            case .register(let number, _):
+                roles.append(Role(field: field, kind: .general, number: number, access: form.access))
             case .memory(let size):
                 hasMemory = true
                 memorySize = size
@@ -67,7 +69,10 @@ struct HostInstruction {
     var usesMMX: Bool { roles.contains { $0.kind == .mmx } }
     /// Rounds, or raises floating-point exceptions: MXCSR matters.
     var usesMXCSR: Bool { [2, 3, 11, 22].contains(row.exceptionClass) }
-    var isStringCompare: Bool { [.pcmpestri, .pcmpestrm, .pcmpistri, .pcmpistrm, .vpcmpestri, .vpcmpestrm, .vpcmpistri, .vpcmpistrm].contains(row.mnemonic) }
+    var isStringCompare: Bool {
+        [.pcmpestri, .pcmpestrm, .pcmpistri, .pcmpistrm, .vpcmpestri, .vpcmpestrm, .vpcmpistri, .vpcmpistrm].contains(
+            row.mnemonic)
+    }
 
     /// The slots' offsets in `CPUState`, for the op's `immediate`.
     var slots: UInt64 {
@@ -139,7 +144,9 @@ struct HostInstruction {
     private func assembled(_ bytes: [UInt8]) -> [UInt8] {
         var assembler = HostAssembler()
         if usesMXCSR {
-            assembler.withMXCSR(unmasked: HostInstruction.unmaskedAddress) { assembler, store in body(&assembler, bytes, beforeResults: store) }
+            assembler.withMXCSR(unmasked: HostInstruction.unmaskedAddress) { assembler, store in
+                body(&assembler, bytes, beforeResults: store)
+            }
         } else {
             body(&assembler, bytes, beforeResults: [])
         }
@@ -172,7 +179,9 @@ struct HostInstruction {
         case .pcmpestrm, .pcmpistrm, .vpcmpestrm, .vpcmpistrm: assembler.storeXMM0(clearingUpperHalf: false)
         default: break
         }
-        for role in roles where role.access != .read && role.kind == .general { assembler.storeGeneral(role.field.rawValue) }
+        for role in roles where role.access != .read && role.kind == .general {
+            assembler.storeGeneral(role.field.rawValue)
+        }
         if !row.flagsWritten.isEmpty { assembler.storeFlags() }
         if row.mnemonic == .vpcmpestrm || row.mnemonic == .vpcmpistrm { assembler.storeXMM0(clearingUpperHalf: true) }
         assembler.code += beforeResults

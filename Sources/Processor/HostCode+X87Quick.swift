@@ -148,7 +148,6 @@ struct QuickX87: Hashable {
         var pops: Int { Int(bits >> 24 & 3) }
         var work: Work { Work(rawValue: UInt8(bits >> 26 & 3)) ?? .host }
 
-
     }
 
     var summary: UInt32 {

@@ -39,7 +39,9 @@ final class HostCode: Sendable {
         storage.withLock { storage in
             guard code.count <= HostCode.chunkSize else { return nil }
             if storage.chunks.isEmpty || storage.used + code.count > HostCode.chunkSize {
-                guard (storage.chunks.count + 1) * HostCode.chunkSize <= HostCode.limit, let chunk = HostCode.makeChunk() else {
+                guard (storage.chunks.count + 1) * HostCode.chunkSize <= HostCode.limit,
+                    let chunk = HostCode.makeChunk()
+                else {
                     return nil
                 }
                 storage.chunks.append(chunk)

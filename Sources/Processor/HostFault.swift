@@ -18,7 +18,9 @@ enum HostFault {
     }
 
     /// Calls `body(argument)` so that faults on the regions of `context.memory` end it: false then.
-    static func guarding(_ context: UnsafeMutablePointer<Context>, _ body: @convention(c) (UInt) -> Void, _ argument: UInt) -> Bool {
+    static func guarding(
+        _ context: UnsafeMutablePointer<Context>, _ body: @convention(c) (UInt) -> Void, _ argument: UInt
+    ) -> Bool {
         let process = Process.shared
         unsafe pthread_setspecific(process.key, context)
         let completed = process.enter(body, argument, UInt(bitPattern: context)) == 0
@@ -84,7 +86,9 @@ enum HostFault {
     }
 
     /// Runs on the thread that faulted: no allocation, no lock.
-    private static func handle(_ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>?, _ raw: UnsafeMutableRawPointer?) {
+    private static func handle(
+        _ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>?, _ raw: UnsafeMutableRawPointer?
+    ) {
         let process = Process.shared
         if let information = unsafe information, let raw = unsafe raw,
             let context = unsafe pthread_getspecific(process.key)?.assumingMemoryBound(to: Context.self),
@@ -95,7 +99,8 @@ enum HostFault {
                 unsafe context.pointee.faultAddress = address
                 let machine = unsafe raw.assumingMemoryBound(to: ucontext_t.self)
                 unsafe machine.pointee.uc_mcontext.gregs.16 = greg_t(bitPattern: UInt64(process.recovery))  // RIP
-                unsafe machine.pointee.uc_mcontext.gregs.15 = greg_t(bitPattern: UInt64(context.pointee.stackPointer))  // RSP
+                // RSP
+                unsafe machine.pointee.uc_mcontext.gregs.15 = greg_t(bitPattern: UInt64(context.pointee.stackPointer))
                 return
             }
         }
@@ -104,7 +109,8 @@ enum HostFault {
 
     /// Not ours: what was installed before us has it.
     private static func passOn(
-        _ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>?, _ raw: UnsafeMutableRawPointer?, _ former: sigaction
+        _ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>?, _ raw: UnsafeMutableRawPointer?,
+        _ former: sigaction
     ) {
         let handler = unsafe unsafeBitCast(former.__sigaction_handler.sa_handler, to: Int.self)
         if handler == 0 || handler == 1 {

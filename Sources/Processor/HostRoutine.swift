@@ -16,14 +16,19 @@ enum HostRoutine {
         0x5B, 0xC3,  // pop rbx; ret
     ]
 
-    typealias CompareExchange16 = @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UInt64, UInt64) -> Void
+    typealias CompareExchange16 =
+        @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UInt64, UInt64) -> Void
 
     // SAFETY: the bytes above are a function of this type; the page is mapped for as long as the process lives.
-    static let pairCompareExchange: CompareExchange16? = unsafe emit(compareExchange16).map { unsafe unsafeBitCast($0, to: CompareExchange16.self) }
+    static let pairCompareExchange: CompareExchange16? = unsafe emit(compareExchange16).map {
+        unsafe unsafeBitCast($0, to: CompareExchange16.self)
+    }
 
     /// The bytes in executable memory; nil where the host forbids that.
     private static func emit(_ bytes: [UInt8]) -> UnsafeMutableRawPointer? {
-        guard let page = unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), unsafe page != MAP_FAILED else { return nil }
+        guard let page = unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+            unsafe page != MAP_FAILED
+        else { return nil }
         unsafe UnsafeMutableRawBufferPointer(start: page, count: bytes.count).copyBytes(from: bytes)
         guard unsafe mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0 else { return nil }
         return unsafe page
@@ -42,7 +47,9 @@ enum HostRoutine {
     func compareExchange(expected: (UInt64, UInt64), desired: (UInt64, UInt64)) -> (low: UInt64, high: UInt64) {
         var words = expected
         if let routine = unsafe HostRoutine.pairCompareExchange {
-            unsafe withUnsafeMutableBytes(of: &words) { unsafe routine(pointer, $0.baseAddress.unsafelyUnwrapped, desired.0, desired.1) }
+            unsafe withUnsafeMutableBytes(of: &words) {
+                unsafe routine(pointer, $0.baseAddress.unsafelyUnwrapped, desired.0, desired.1)
+            }
             return words
         }
         // A host that lets no program make code: not atomic.

@@ -14,10 +14,17 @@ extension InstructionFamilies {
     }
 
     private static let elementwise: Family =
-        [.emms, .maskmovq, .maskmovdqu, .vmaskmovdqu, .vmaskmovps, .vmaskmovpd, .vpmaskmovd, .vpmaskmovq, .vzeroupper, .vzeroall]
-        .map { ($0, Lowering.vectorMemory) } + OpcodeTable.rows.filter(\.vsib).map { ($0.mnemonic, Lowering.vectorMemory) }
+        [
+            .emms, .maskmovq, .maskmovdqu, .vmaskmovdqu, .vmaskmovps, .vmaskmovpd, .vpmaskmovd, .vpmaskmovq,
+            .vzeroupper, .vzeroall,
+        ]
+        .map { ($0, Lowering.vectorMemory) }
+        + OpcodeTable.rows.filter(\.vsib).map { ($0.mnemonic, Lowering.vectorMemory) }
 
     private static let stateImages: Family =
-        [.fxsave, .fxrstor, .xsave, .xsaveopt, .xsavec, .xsaves, .xrstor, .xrstors, .ldmxcsr, .stmxcsr, .vldmxcsr, .vstmxcsr]
+        [
+            .fxsave, .fxrstor, .xsave, .xsaveopt, .xsavec, .xsaves, .xrstor, .xrstors, .ldmxcsr, .stmxcsr, .vldmxcsr,
+            .vstmxcsr,
+        ]
         .map { ($0, Lowering.stateImage) }
 }

@@ -16,49 +16,71 @@ extension BinaryOperation {
 
 enum Add: BinaryOperation {
     @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W { a &+ b }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) { cpu.setFlagsAdding(a, b, result) }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) {
+        cpu.setFlagsAdding(a, b, result)
+    }
 }
 
 enum AddWithCarry: BinaryOperation {
-    @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W { a &+ b &+ (carry ? 1 : 0) }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) { cpu.setFlagsAdding(a, b, result) }
+    @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W {
+        a &+ b &+ (carry ? 1 : 0)
+    }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) {
+        cpu.setFlagsAdding(a, b, result)
+    }
 }
 
 enum Subtract: BinaryOperation {
     @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W { a &- b }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) { cpu.setFlagsSubtracting(a, b, result) }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) {
+        cpu.setFlagsSubtracting(a, b, result)
+    }
 }
 
 enum SubtractWithBorrow: BinaryOperation {
-    @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W { a &- b &- (carry ? 1 : 0) }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) { cpu.setFlagsSubtracting(a, b, result) }
+    @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W {
+        a &- b &- (carry ? 1 : 0)
+    }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) {
+        cpu.setFlagsSubtracting(a, b, result)
+    }
 }
 
 enum Compare: BinaryOperation {
     @inline(__always) static var writes: Bool { false }
     @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W { a &- b }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) { cpu.setFlagsSubtracting(a, b, result) }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) {
+        cpu.setFlagsSubtracting(a, b, result)
+    }
 }
 
 enum And: BinaryOperation {
     @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W { a & b }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) { cpu.setFlagsLogic(result) }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) {
+        cpu.setFlagsLogic(result)
+    }
 }
 
 enum Or: BinaryOperation {
     @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W { a | b }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) { cpu.setFlagsLogic(result) }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) {
+        cpu.setFlagsLogic(result)
+    }
 }
 
 enum Xor: BinaryOperation {
     @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W { a ^ b }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) { cpu.setFlagsLogic(result) }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) {
+        cpu.setFlagsLogic(result)
+    }
 }
 
 enum Test: BinaryOperation {
     @inline(__always) static var writes: Bool { false }
     @inline(__always) static func result<W: OperandWidth>(_ a: W, _ b: W, carry: Bool) -> W { a & b }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) { cpu.setFlagsLogic(result) }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W, _ result: W) {
+        cpu.setFlagsLogic(result)
+    }
 }
 
 extension CPU {
@@ -71,7 +93,9 @@ extension CPU {
     }
 
     /// op m, b.
-    @inline(__always) private func operateOnMemory<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _ b: W) -> UInt {
+    @inline(__always) private func operateOnMemory<O: BinaryOperation, W: OperandWidth>(
+        _ cursor: OpCursor, _: O.Type, _ b: W
+    ) -> UInt {
         let direct: DirectPlace<W>? = O.writes ? directOperand(written: cursor) : directOperand(read: cursor)
         guard let place = direct else { return operateOnMemorySlowly(cursor, O.self, b) }
         let a = place.value
@@ -81,11 +105,15 @@ extension CPU {
         return proceed(cursor)
     }
 
-    @inline(never) private func operateOnMemorySlowly<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _ b: W) -> UInt {
+    @inline(never) private func operateOnMemorySlowly<O: BinaryOperation, W: OperandWidth>(
+        _ cursor: OpCursor, _: O.Type, _ b: W
+    ) -> UInt {
         straight(cursor) { () throws(Stop) in try changeMemory(cursor, O.self, b) }
     }
 
-    @inline(__always) private func changeMemory<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _ b: W) throws(Stop) {
+    @inline(__always) private func changeMemory<O: BinaryOperation, W: OperandWidth>(
+        _ cursor: OpCursor, _: O.Type, _ b: W
+    ) throws(Stop) {
         let carry = carryFlag
         let a: W
         if O.writes {
@@ -115,7 +143,9 @@ extension CPU {
         return proceed(cursor)
     }
 
-    @inline(never) private func rmSlowly<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+    @inline(never) private func rmSlowly<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type)
+        -> UInt
+    {
         straight(cursor) { () throws(Stop) in
             operate(cursor, O.self, try readOperand(cursor, as: W.self))
         }
@@ -132,7 +162,8 @@ extension CPU {
     }
 
     /// LOCK op m, r or imm (`op.detail` non-zero).
-    @inline(__always) func locked<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+    @inline(__always) func locked<O: BinaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt
+    {
         return straight(cursor) { () throws(Stop) in
             let b: W = cursor.op.detail != 0 ? W(truncatingIfNeeded: cursor.op.immediate) : register(cursor.op.source)
             let carry = carryFlag

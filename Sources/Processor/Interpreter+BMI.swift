@@ -92,7 +92,9 @@ enum ExtractBits: BitManipulation {
 }
 
 enum RotateRightWithoutFlags: BitManipulation {
-    @inline(__always) static func apply<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W) -> W { (a &>> b) | (a &<< (0 &- b)) }
+    @inline(__always) static func apply<W: OperandWidth>(_ cpu: CPU, _ a: W, _ b: W) -> W {
+        (a &>> b) | (a &<< (0 &- b))
+    }
 }
 
 enum ShiftLeftWithoutFlags: BitManipulation {
@@ -129,10 +131,14 @@ enum AddWithOverflowAlone: BitManipulation {
 
 extension CPU {
     /// The register operand's offset is in `op.immediate`; for RORX (`op.detail` set) the operand itself is there.
-    @inline(__always) func manipulate<O: BitManipulation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+    @inline(__always) func manipulate<O: BitManipulation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type)
+        -> UInt
+    {
         straight(cursor) { () throws(Stop) in
             let a: W = try readSource(cursor)
-            let b: W = cursor.op.detail != 0 ? W(truncatingIfNeeded: cursor.op.immediate) : register(UInt16(truncatingIfNeeded: cursor.op.immediate))
+            let b: W =
+                cursor.op.detail != 0
+                ? W(truncatingIfNeeded: cursor.op.immediate) : register(UInt16(truncatingIfNeeded: cursor.op.immediate))
             setRegister(cursor.op.destination, O.apply(self, a, b))
         }
     }

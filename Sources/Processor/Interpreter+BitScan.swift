@@ -15,7 +15,9 @@ enum BitScanForward: BitScan {
 
 enum BitScanReverse: BitScan {
     @inline(__always) static func apply<W: OperandWidth>(_ cpu: CPU, _ cursor: OpCursor, _ source: W) {
-        if source != 0 { cpu.setRegister(cursor.op.destination, W(truncatingIfNeeded: W.bits - 1 - source.leadingZeroBitCount)) }
+        if source != 0 {
+            cpu.setRegister(cursor.op.destination, W(truncatingIfNeeded: W.bits - 1 - source.leadingZeroBitCount))
+        }
         cpu.setZeroFlag(source == 0)
     }
 }
@@ -56,7 +58,8 @@ extension CPU {
 
 extension Interpreter {
     static let bitScans: [(Mnemonic, Lowering.Lowerer)] = [
-        (.bsf, { $0.lowerToRegister(bsf) }), (.bsr, { $0.lowerToRegister(bsr) }), (.tzcnt, { $0.lowerToRegister(tzcnt) }),
+        (.bsf, { $0.lowerToRegister(bsf) }), (.bsr, { $0.lowerToRegister(bsr) }),
+        (.tzcnt, { $0.lowerToRegister(tzcnt) }),
         (.lzcnt, { $0.lowerToRegister(lzcnt) }), (.popcnt, { $0.lowerToRegister(popcnt) }),
     ]
 

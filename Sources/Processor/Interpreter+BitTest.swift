@@ -31,7 +31,8 @@ extension CPU {
     /// The bit's number is in the register `op.source`, or in `op.immediate` where `op.detail` is set.
     @inline(__always) func testBit<O: BitOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
         straight(cursor) { () throws(Stop) in
-            let number: W = cursor.op.detail != 0 ? W(truncatingIfNeeded: cursor.op.immediate) : register(cursor.op.source)
+            let number: W =
+                cursor.op.detail != 0 ? W(truncatingIfNeeded: cursor.op.immediate) : register(cursor.op.source)
             let mask: W = 1 &<< number
             let old: W
             if cursor.op.extra == OperandPlace.register {

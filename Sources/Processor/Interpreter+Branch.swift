@@ -21,7 +21,9 @@ extension CPU {
     }
 
     /// RIP behind the instruction.
-    @inline(__always) private func nextRIP(_ cursor: OpCursor) -> UInt64 { state.blockRIP &+ UInt64(cursor.op.nextOffset) }
+    @inline(__always) private func nextRIP(_ cursor: OpCursor) -> UInt64 {
+        state.blockRIP &+ UInt64(cursor.op.nextOffset)
+    }
 
     /// A direct branch with an operand size that cuts nothing off. A link was checked when it was made.
     @inline(__always) func jump(_ cursor: OpCursor) -> UInt {
@@ -65,7 +67,8 @@ extension CPU {
         if taken, !isAllowed(directTarget(cursor)) { return stopped(.generalProtection) }
         if kind != 3 { setRegister(counter, old &- 1) }
         if !taken { return proceed(cursor) }
-        return cursor.op.operandSize == 2 ? branch(indirectlyTo: directTarget(cursor)) : branch(cursor, to: cursor.op.immediate)
+        return cursor.op.operandSize == 2
+            ? branch(indirectlyTo: directTarget(cursor)) : branch(cursor, to: cursor.op.immediate)
     }
 
     // MARK: Calls and returns
@@ -73,7 +76,9 @@ extension CPU {
     /// CALL rel in 64-bit code.
     @inline(__always) func callLong(_ cursor: OpCursor) -> UInt {
         let pointer = rsp &- 8
-        guard cursor.op.link != 0, let place = directPlace(writtenAt: pointer, UInt64.self) else { return callSlowly(cursor) }
+        guard cursor.op.link != 0, let place = directPlace(writtenAt: pointer, UInt64.self) else {
+            return callSlowly(cursor)
+        }
         place.value = nextRIP(cursor)
         rsp = pointer
         return branch(cursor, to: cursor.op.immediate)
@@ -162,38 +167,51 @@ extension CPU {
 
 extension Interpreter {
     static let branches: [(Mnemonic, Lowering.Lowerer)] = [
-        (.jcc, { l in
-            l.setTarget()
-            let code = l.instruction.opcode & 15
-            l.op.detail = code
-            if l.op.operandSize == 2 { return l.use { CPU($0).jumpShortConditionally(OpCursor($1)) } }
-            return l.use(jumps[Int(code)])
-        }),
-        (.jmp, { l in
-            l.endsBlock = true
-            if l.setTarget() {
-                if l.op.operandSize == 2 { return l.use { CPU($0).jumpShort(OpCursor($1)) } }
-                return l.use { CPU($0).jump(OpCursor($1)) }
+        (
+            .jcc,
+            { l in
+                l.setTarget()
+                let code = l.instruction.opcode & 15
+                l.op.detail = code
+                if l.op.operandSize == 2 { return l.use { CPU($0).jumpShortConditionally(OpCursor($1)) } }
+                return l.use(jumps[Int(code)])
             }
-            l.setSource(l.operand0)
-            return l.use(jmp[l.op.operandSize])
-        }),
-        (.call, { l in
-            l.endsBlock = true
-            if l.setTarget() {
-                if l.op.operandSize == 8 { return l.use { CPU($0).callLong(OpCursor($1)) } }
-                return l.use(callDirect[l.op.operandSize])
+        ),
+        (
+            .jmp,
+            { l in
+                l.endsBlock = true
+                if l.setTarget() {
+                    if l.op.operandSize == 2 { return l.use { CPU($0).jumpShort(OpCursor($1)) } }
+                    return l.use { CPU($0).jump(OpCursor($1)) }
+                }
+                l.setSource(l.operand0)
+                return l.use(jmp[l.op.operandSize])
             }
-            l.setSource(l.operand0)
-            return l.use(call[l.op.operandSize])
-        }),
-        (.ret, { l in
-            l.endsBlock = true
-            l.op.immediate = l.instruction.operandCount == 0 ? 0 : l.instruction.immediate & 0xFFFF
-            if l.op.operandSize == 8 { return l.use { CPU($0).returnLong(OpCursor($1)) } }
-            return l.use(ret[l.op.operandSize])
-        }),
-        (.loopne, { lowerLoop(&$0, 0) }), (.loope, { lowerLoop(&$0, 1) }), (.loop, { lowerLoop(&$0, 2) }), (.jcxz, { lowerLoop(&$0, 3) }),
+        ),
+        (
+            .call,
+            { l in
+                l.endsBlock = true
+                if l.setTarget() {
+                    if l.op.operandSize == 8 { return l.use { CPU($0).callLong(OpCursor($1)) } }
+                    return l.use(callDirect[l.op.operandSize])
+                }
+                l.setSource(l.operand0)
+                return l.use(call[l.op.operandSize])
+            }
+        ),
+        (
+            .ret,
+            { l in
+                l.endsBlock = true
+                l.op.immediate = l.instruction.operandCount == 0 ? 0 : l.instruction.immediate & 0xFFFF
+                if l.op.operandSize == 8 { return l.use { CPU($0).returnLong(OpCursor($1)) } }
+                return l.use(ret[l.op.operandSize])
+            }
+        ),
+        (.loopne, { lowerLoop(&$0, 0) }), (.loope, { lowerLoop(&$0, 1) }), (.loop, { lowerLoop(&$0, 2) }),
+        (.jcxz, { lowerLoop(&$0, 3) }),
     ]
 
     private static func lowerLoop(_ l: inout Lowering, _ kind: UInt8) -> Bool {

@@ -63,16 +63,22 @@ extension CPU {
 
 extension Interpreter {
     static let conditions: [(Mnemonic, Lowering.Lowerer)] = [
-        (.setcc, { l in
-            l.setDestination(l.operand0)
-            return l.use(setters[Int(l.instruction.opcode & 15)])
-        }),
-        (.cmovcc, { l in
-            guard let destination = l.offset(of: l.operand0) else { return false }
-            l.op.destination = destination
-            l.setSource(l.operand1)
-            return l.use(conditionalMoves[Int(l.instruction.opcode & 15)])
-        }),
+        (
+            .setcc,
+            { l in
+                l.setDestination(l.operand0)
+                return l.use(setters[Int(l.instruction.opcode & 15)])
+            }
+        ),
+        (
+            .cmovcc,
+            { l in
+                guard let destination = l.offset(of: l.operand0) else { return false }
+                l.op.destination = destination
+                l.setSource(l.operand1)
+                return l.use(conditionalMoves[Int(l.instruction.opcode & 15)])
+            }
+        ),
         (.clc, { l in l.use { CPU($0).changeCarry(OpCursor($1), to: false) } }),
         (.stc, { l in l.use { CPU($0).changeCarry(OpCursor($1), to: true) } }),
         (.cmc, { l in l.use { CPU($0).changeCarry(OpCursor($1), to: !CPU($0).carryFlag) } }),

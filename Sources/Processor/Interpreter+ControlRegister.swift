@@ -34,7 +34,9 @@ extension Interpreter {
             l.op.extra = UInt32(number)
             return l.use({ CPU($0).moveToControl(OpCursor($1)) }, ends: true)
         }
-        guard case .control(let number) = l.operand1, let destination = l.offset(of: l.operand0), isControlRegister(number, l.mode) else {
+        guard case .control(let number) = l.operand1, let destination = l.offset(of: l.operand0),
+            isControlRegister(number, l.mode)
+        else {
             return false
         }
         l.op.destination = destination
@@ -56,7 +58,9 @@ extension Interpreter {
             l.op.extra = UInt32(number)
             return l.use({ CPU($0).moveToDebug(OpCursor($1)) }, ends: true)
         }
-        guard case .debug(let number) = l.operand1, number < 8, let destination = l.offset(of: l.operand0) else { return false }
+        guard case .debug(let number) = l.operand1, number < 8, let destination = l.offset(of: l.operand0) else {
+            return false
+        }
         l.op.destination = destination
         l.op.extra = UInt32(number)
         return l.use { CPU($0).moveFromDebug(OpCursor($1)) }
@@ -68,7 +72,9 @@ extension Interpreter {
     }
 
     private static func lowerInvalidate(_ l: inout Lowering) -> Bool {
-        guard !l.mode.contains(.realOrV86) || l.mode.codeSize != 8, let source = l.offset(of: l.operand0), l.isMemory(l.operand1) else {
+        guard !l.mode.contains(.realOrV86) || l.mode.codeSize != 8, let source = l.offset(of: l.operand0),
+            l.isMemory(l.operand1)
+        else {
             return false
         }
         l.op.source = source
@@ -207,8 +213,11 @@ extension CPU {
         lastInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             var linear = sum(cursor)
-            if !is64Bit { linear = (linear &+ self[segment: cursor.op.segment].base) & 0xFFFF_FFFF }
-            else { linear = linear &+ register(cursor.op.segmentBase, as: UInt64.self) }
+            if !is64Bit {
+                linear = (linear &+ self[segment: cursor.op.segment].base) & 0xFFFF_FFFF
+            } else {
+                linear = linear &+ register(cursor.op.segmentBase, as: UInt64.self)
+            }
             // No effect and no fault where the address is not canonical.
             if CPU.isCanonical(linear) { processor.tlb.flushPage(self, linear) }
         }

@@ -30,7 +30,9 @@ enum DoubleShiftRight: DoubleShift {
 
 extension CPU {
     /// The count's place is as for `shift`; the second operand is the register at `op.immediate`.
-    @inline(__always) func doubleShift<O: DoubleShift, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+    @inline(__always) func doubleShift<O: DoubleShift, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type)
+        -> UInt
+    {
         straight(cursor) { () throws(Stop) in
             let count = Int((register(cursor.op.source, as: UInt8.self) | cursor.op.detail) & (W.bits == 64 ? 63 : 31))
             if count == 0 {

@@ -83,19 +83,25 @@ extension CPU {
 
 extension Interpreter {
     static let exchanges: [(Mnemonic, Lowering.Lowerer)] = [
-        (.xchg, { l in
-            // Either operand of the one form may be the memory operand's place in the encoding: it comes first.
-            guard let source = l.offset(of: l.operand1) else { return false }
-            l.op.source = source
-            l.setDestination(l.operand0)
-            if l.op.extra == OperandPlace.memory { l.op.extra = OperandPlace.lockedMemory }
-            return l.use(xchg[l.size(of: l.operand0)])
-        }),
+        (
+            .xchg,
+            { l in
+                // Either operand of the one form may be the memory operand's place in the encoding: it comes first.
+                guard let source = l.offset(of: l.operand1) else { return false }
+                l.op.source = source
+                l.setDestination(l.operand0)
+                if l.op.extra == OperandPlace.memory { l.op.extra = OperandPlace.lockedMemory }
+                return l.use(xchg[l.size(of: l.operand0)])
+            }
+        ),
         (.xadd, { lowerPair(&$0, xadd) }), (.cmpxchg, { lowerPair(&$0, cmpxchg) }),
-        (.cmpxchg8b, { l in
-            l.setDestination(l.operand0)
-            return l.use { CPU($0).compareExchange8(OpCursor($1)) }
-        }),
+        (
+            .cmpxchg8b,
+            { l in
+                l.setDestination(l.operand0)
+                return l.use { CPU($0).compareExchange8(OpCursor($1)) }
+            }
+        ),
         (.cmpxchg16b, { l in l.use { CPU($0).compareExchange16(OpCursor($1)) } }),
     ]
 

@@ -3,8 +3,20 @@ import X86
 /// JMP, CALL, RET far, IRET, INT n, INT3, INTO, INT1. Intel SDM vol. 2; vol. 3, 6.4.4 and 6.12.1.
 extension Interpreter {
     static let farTransfers: [(Mnemonic, Lowering.Lowerer)] = [
-        (.jmpFar, { lowerFar(&$0, direct: { CPU($0).jumpFar(OpCursor($1)) }, indirect: { CPU($0).jumpFarIndirect(OpCursor($1)) }) }),
-        (.callFar, { lowerFar(&$0, direct: { CPU($0).callFar(OpCursor($1)) }, indirect: { CPU($0).callFarIndirect(OpCursor($1)) }) }),
+        (
+            .jmpFar,
+            {
+                lowerFar(
+                    &$0, direct: { CPU($0).jumpFar(OpCursor($1)) }, indirect: { CPU($0).jumpFarIndirect(OpCursor($1)) })
+            }
+        ),
+        (
+            .callFar,
+            {
+                lowerFar(
+                    &$0, direct: { CPU($0).callFar(OpCursor($1)) }, indirect: { CPU($0).callFarIndirect(OpCursor($1)) })
+            }
+        ),
         (.retFar, { $0.use({ CPU($0).returnFar(OpCursor($1)) }, ends: true) }),
         (.iret, { $0.use({ CPU($0).interruptReturn(OpCursor($1)) }, ends: true) }),
         (.int, { $0.use({ CPU($0).interrupt(OpCursor($1)) }, ends: true) }),
@@ -79,7 +91,8 @@ extension CPU {
 
     // MARK: Software interrupts
 
-    private func softwareInterrupt(_ cursor: OpCursor, _ vector: UInt8, _ origin: Event.Origin = .software) throws(Stop) {
+    private func softwareInterrupt(_ cursor: OpCursor, _ vector: UInt8, _ origin: Event.Origin = .software) throws(Stop)
+    {
         try deliver(Event(vector: vector, origin: origin), next: followingRIP(cursor))
         // The handler is entered with TF clear, and no single-step trap comes of the instruction itself.
         processor.trapSuppressed = true

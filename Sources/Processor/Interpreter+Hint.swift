@@ -8,7 +8,9 @@ extension CPU {
     func flushLine(_ cursor: OpCursor) -> UInt {
         straight(cursor) { () throws(Stop) in
             let linear = try linearAddress(cursor, size: 1, .read)
-            if unsafe hostAddressForRead(linear, size: 1) == nil { _ = try translate(linear, .read, user: state.cpl == 3) }
+            if unsafe hostAddressForRead(linear, size: 1) == nil {
+                _ = try translate(linear, .read, user: state.cpl == 3)
+            }
         }
     }
 

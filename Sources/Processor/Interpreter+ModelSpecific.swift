@@ -78,7 +78,8 @@ extension CPU {
     }
 
     func identify(_ cursor: OpCursor) -> UInt {
-        let answer = processor.host.cpuid(leaf: UInt32(truncatingIfNeeded: rax), subleaf: UInt32(truncatingIfNeeded: rcx))
+        let answer = processor.host.cpuid(
+            leaf: UInt32(truncatingIfNeeded: rax), subleaf: UInt32(truncatingIfNeeded: rcx))
         rax = UInt64(answer.eax)
         rbx = UInt64(answer.ebx)
         rcx = UInt64(answer.ecx)

@@ -43,24 +43,34 @@ extension CPU {
     }
 
     /// A register of width `D` from one of width `S`.
-    @inline(__always) func extendRegister<D: OperandWidth, S: OperandWidth>(_ cursor: OpCursor, _: D.Type, _: S.Type, signed: Bool) -> UInt {
+    @inline(__always) func extendRegister<D: OperandWidth, S: OperandWidth>(
+        _ cursor: OpCursor, _: D.Type, _: S.Type, signed: Bool
+    ) -> UInt {
         let value: S = register(cursor.op.source)
-        setRegister(cursor.op.destination, signed ? D(truncatingIfNeeded: value.extended) : D(truncatingIfNeeded: value))
+        setRegister(
+            cursor.op.destination, signed ? D(truncatingIfNeeded: value.extended) : D(truncatingIfNeeded: value))
         return proceed(cursor)
     }
 
-    @inline(__always) func extendMemory<D: OperandWidth, S: OperandWidth>(_ cursor: OpCursor, _: D.Type, _: S.Type, signed: Bool) -> UInt {
+    @inline(__always) func extendMemory<D: OperandWidth, S: OperandWidth>(
+        _ cursor: OpCursor, _: D.Type, _: S.Type, signed: Bool
+    ) -> UInt {
         guard let place = directOperand(read: cursor, S.self) else {
             return extendSlowly(cursor, D.self, S.self, signed: signed)
         }
-        setRegister(cursor.op.destination, signed ? D(truncatingIfNeeded: place.value.extended) : D(truncatingIfNeeded: place.value))
+        setRegister(
+            cursor.op.destination,
+            signed ? D(truncatingIfNeeded: place.value.extended) : D(truncatingIfNeeded: place.value))
         return proceed(cursor)
     }
 
-    @inline(never) private func extendSlowly<D: OperandWidth, S: OperandWidth>(_ cursor: OpCursor, _: D.Type, _: S.Type, signed: Bool) -> UInt {
+    @inline(never) private func extendSlowly<D: OperandWidth, S: OperandWidth>(
+        _ cursor: OpCursor, _: D.Type, _: S.Type, signed: Bool
+    ) -> UInt {
         straight(cursor) { () throws(Stop) in
             let value: S = try readOperand(cursor)
-            setRegister(cursor.op.destination, signed ? D(truncatingIfNeeded: value.extended) : D(truncatingIfNeeded: value))
+            setRegister(
+                cursor.op.destination, signed ? D(truncatingIfNeeded: value.extended) : D(truncatingIfNeeded: value))
         }
     }
 
@@ -73,7 +83,8 @@ extension CPU {
     /// LEA with a narrower address.
     @inline(__always) func loadMaskedAddress<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         let sum = sum(cursor)
-        setRegister(cursor.op.destination, W(truncatingIfNeeded: cursor.op.addressSize == 2 ? sum & 0xFFFF : sum & 0xFFFF_FFFF))
+        setRegister(
+            cursor.op.destination, W(truncatingIfNeeded: cursor.op.addressSize == 2 ? sum & 0xFFFF : sum & 0xFFFF_FFFF))
         return proceed(cursor)
     }
 
@@ -102,7 +113,9 @@ extension CPU {
     }
 
     /// rAX from its lower half.
-    @inline(__always) func convertAccumulator<S: OperandWidth, D: OperandWidth>(_ cursor: OpCursor, _: S.Type, _: D.Type) -> UInt {
+    @inline(__always) func convertAccumulator<S: OperandWidth, D: OperandWidth>(
+        _ cursor: OpCursor, _: S.Type, _: D.Type
+    ) -> UInt {
         setRegister(CPUState.offset(ofRegister: 0), D(truncatingIfNeeded: S(truncatingIfNeeded: rax).extended))
         return proceed(cursor)
     }
@@ -119,18 +132,24 @@ extension Interpreter {
         (.mov, { lowerMove(&$0) }), (.movnti, { lowerMove(&$0) }), (.lea, { lowerLea(&$0) }),
         (.movzx, { lowerExtension(&$0, movzx) }), (.movsx, { lowerExtension(&$0, movsx) }),
         (.movsxd, { lowerExtension(&$0, movsx) }),
-        (.movbe, { l in
-            if let destination = l.offset(of: l.operand0) { l.op.destination = destination }
-            if let source = l.offset(of: l.operand1) {
-                l.op.source = source
-                l.op.detail = 1
+        (
+            .movbe,
+            { l in
+                if let destination = l.offset(of: l.operand0) { l.op.destination = destination }
+                if let source = l.offset(of: l.operand1) {
+                    l.op.source = source
+                    l.op.detail = 1
+                }
+                return l.use(movbe[l.size(of: l.operand0)])
             }
-            return l.use(movbe[l.size(of: l.operand0)])
-        }),
-        (.bswap, { l in
-            l.setDestination(l.operand0)
-            return l.use(bswap[l.size(of: l.operand0)])
-        }),
+        ),
+        (
+            .bswap,
+            { l in
+                l.setDestination(l.operand0)
+                return l.use(bswap[l.size(of: l.operand0)])
+            }
+        ),
         (.xlat, { l in l.use { CPU($0).translateByte(OpCursor($1)) } }),
         (.cbw, { l in l.use(cbw[l.op.operandSize]) }),
         (.cwd, { l in l.use(cwd[l.op.operandSize]) }),

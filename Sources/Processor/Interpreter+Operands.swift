@@ -31,7 +31,8 @@ extension CPU {
         return unsafe DirectPlace(UnsafeMutableRawPointer(mutating: host))
     }
 
-    @inline(__always) func directPlace<W: OperandWidth>(writtenAt linear: UInt64, _: W.Type = W.self) -> DirectPlace<W>? {
+    @inline(__always) func directPlace<W: OperandWidth>(writtenAt linear: UInt64, _: W.Type = W.self) -> DirectPlace<W>?
+    {
         guard let host = unsafe hostAddressForWrite(linear, size: W.bytes) else { return nil }
         return unsafe DirectPlace(host)
     }
@@ -39,15 +40,19 @@ extension CPU {
     /// The memory operand, where no segment has to be checked.
     @inline(__always) private func flatAddress(_ cursor: OpCursor) -> UInt64 {
         let sum = sum(cursor)
-        return (cursor.op.addressing == .flat ? sum : sum & 0xFFFF_FFFF) &+ register(cursor.op.segmentBase, as: UInt64.self)
+        return (cursor.op.addressing == .flat ? sum : sum & 0xFFFF_FFFF)
+            &+ register(cursor.op.segmentBase, as: UInt64.self)
     }
 
-    @inline(__always) func directOperand<W: OperandWidth>(read cursor: OpCursor, _: W.Type = W.self) -> DirectPlace<W>? {
+    @inline(__always) func directOperand<W: OperandWidth>(read cursor: OpCursor, _: W.Type = W.self) -> DirectPlace<W>?
+    {
         if cursor.op.addressing == .checked { return nil }
         return directPlace(readAt: flatAddress(cursor))
     }
 
-    @inline(__always) func directOperand<W: OperandWidth>(written cursor: OpCursor, _: W.Type = W.self) -> DirectPlace<W>? {
+    @inline(__always) func directOperand<W: OperandWidth>(written cursor: OpCursor, _: W.Type = W.self) -> DirectPlace<
+        W
+    >? {
         if cursor.op.addressing == .checked { return nil }
         return directPlace(writtenAt: flatAddress(cursor))
     }
@@ -55,7 +60,9 @@ extension CPU {
     // MARK: Operands
 
     /// The linear address of an offset that the instruction computes itself, in the op's segment.
-    @inline(__always) func linearAddress(_ cursor: OpCursor, offset: UInt64, size: Int, _ access: MemoryAccess) throws(Stop) -> UInt64 {
+    @inline(__always) func linearAddress(_ cursor: OpCursor, offset: UInt64, size: Int, _ access: MemoryAccess)
+        throws(Stop) -> UInt64
+    {
         if cursor.op.addressing == .flat { return offset &+ register(cursor.op.segmentBase, as: UInt64.self) }
         let offset = cursor.op.addressSize == 2 ? offset & 0xFFFF : offset & 0xFFFF_FFFF
         if cursor.op.addressing == .flat32 { return offset &+ register(cursor.op.segmentBase, as: UInt64.self) }
@@ -83,7 +90,9 @@ extension CPU {
         try modifyMemory(at: try linearAddress(cursor, size: W.bytes, .write), cursor.op.segment, change)
     }
 
-    @inline(__always) func modifyMemory<W: OperandWidth>(at linear: UInt64, _ segment: SegmentName, _ change: (W) -> W) throws(Stop) -> W {
+    @inline(__always) func modifyMemory<W: OperandWidth>(at linear: UInt64, _ segment: SegmentName, _ change: (W) -> W)
+        throws(Stop) -> W
+    {
         if let host = unsafe hostAddressForWrite(linear, size: W.bytes) {
             let old = unsafe host.loadUnaligned(as: W.self)
             unsafe host.storeBytes(of: change(old), as: W.self)
@@ -95,7 +104,9 @@ extension CPU {
     }
 
     /// As `modifyMemory`, atomically. `change` may be asked more than once; what it returned last was written.
-    @inline(__always) func modifyLockedMemory<W: OperandWidth>(at linear: UInt64, _ segment: SegmentName, _ change: (W) -> W) throws(Stop) -> W {
+    @inline(__always) func modifyLockedMemory<W: OperandWidth>(
+        at linear: UInt64, _ segment: SegmentName, _ change: (W) -> W
+    ) throws(Stop) -> W {
         var old: W = 0
         try modifyLocked(linear, segment) { (value: W) throws(Stop) -> W in
             old = value
@@ -105,7 +116,8 @@ extension CPU {
     }
 
     /// Reads, changes and writes back the r/m operand, wherever it is. Returns what was there.
-    @inline(__always) func modifyDestination<W: OperandWidth>(_ cursor: OpCursor, _ change: (W) -> W) throws(Stop) -> W {
+    @inline(__always) func modifyDestination<W: OperandWidth>(_ cursor: OpCursor, _ change: (W) -> W) throws(Stop) -> W
+    {
         if cursor.op.extra == OperandPlace.register {
             let old: W = register(cursor.op.destination)
             setRegister(cursor.op.destination, change(old))

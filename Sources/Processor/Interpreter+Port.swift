@@ -186,7 +186,9 @@ extension CPU {
                 guard count < most else { break }
                 // What can't be read ends the turn; the next one faults there.
                 let offset = rsi & addressMask(cursor) &+ UInt64(count * size)
-                guard offset <= addressMask(cursor), let place = try? checkedLinear(segment, offset: offset, size: size, .read) else { break }
+                guard offset <= addressMask(cursor),
+                    let place = try? checkedLinear(segment, offset: offset, size: size, .read)
+                else { break }
                 value = try load(size, place, segment)
             }
             processor.transaction.setOutgoing(bytes)

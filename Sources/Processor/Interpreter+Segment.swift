@@ -48,7 +48,8 @@ extension Interpreter {
         guard case .segment(let name) = l.operand0, name != .cs else { return false }
         l.op.extra = UInt32(name.rawValue)
         return l.useForLoad(
-            of: name, last: { CPU($0).popSegment(OpCursor($1), isLast: true) }, straight: { CPU($0).popSegment(OpCursor($1), isLast: false) })
+            of: name, last: { CPU($0).popSegment(OpCursor($1), isLast: true) },
+            straight: { CPU($0).popSegment(OpCursor($1), isLast: false) })
     }
 
     private static func lowerFarLoad(_ l: inout Lowering, _ name: SegmentName) -> Bool {
@@ -118,7 +119,9 @@ extension OpCursor {
 
 extension CPU {
     /// RIP behind the current instruction, as far transfers save it.
-    @inline(__always) func followingRIP(_ cursor: OpCursor) -> UInt64 { maskedRIP(state.blockRIP &+ UInt64(cursor.op.nextOffset)) }
+    @inline(__always) func followingRIP(_ cursor: OpCursor) -> UInt64 {
+        maskedRIP(state.blockRIP &+ UInt64(cursor.op.nextOffset))
+    }
 
     /// The 16-bit operand in `register` or memory.
     func word(_ cursor: OpCursor, _ register: UInt16) throws(Stop) -> UInt16 {

@@ -17,7 +17,9 @@ extension ShiftOperation {
 }
 
 enum ShiftLeft: ShiftOperation {
-    @inline(__always) static func result<W: OperandWidth>(_ a: W, _ count: Int, carry: Bool) -> W { count < W.bits ? a &<< W(count) : 0 }
+    @inline(__always) static func result<W: OperandWidth>(_ a: W, _ count: Int, carry: Bool) -> W {
+        count < W.bits ? a &<< W(count) : 0
+    }
     @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ count: Int, _ result: W) {
         let carry = count <= W.bits && (a &>> W(truncatingIfNeeded: W.bits - count)) & 1 != 0
         cpu.setFlags(result: result, carry: carry, overflow: result.isNegative != carry)
@@ -25,7 +27,9 @@ enum ShiftLeft: ShiftOperation {
 }
 
 enum ShiftRight: ShiftOperation {
-    @inline(__always) static func result<W: OperandWidth>(_ a: W, _ count: Int, carry: Bool) -> W { count < W.bits ? a &>> W(count) : 0 }
+    @inline(__always) static func result<W: OperandWidth>(_ a: W, _ count: Int, carry: Bool) -> W {
+        count < W.bits ? a &>> W(count) : 0
+    }
     @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ count: Int, _ result: W) {
         let carry = count <= W.bits && (a &>> W(truncatingIfNeeded: count - 1)) & 1 != 0
         cpu.setFlags(result: result, carry: carry, overflow: (result ^ (result &<< 1)).isNegative)
@@ -62,7 +66,9 @@ enum RotateRight: ShiftOperation {
 }
 
 enum RotateLeftThroughCarry: ShiftOperation {
-    @inline(__always) static func turns<W: OperandWidth>(_ count: Int, _: W.Type) -> Int { W.bits < 32 ? count % (W.bits + 1) : count }
+    @inline(__always) static func turns<W: OperandWidth>(_ count: Int, _: W.Type) -> Int {
+        W.bits < 32 ? count % (W.bits + 1) : count
+    }
     @inline(__always) static func result<W: OperandWidth>(_ a: W, _ count: Int, carry: Bool) -> W {
         if count == 0 { return a }
         // Swift's smart shifts: what is shifted out wholly is zero.
@@ -75,7 +81,9 @@ enum RotateLeftThroughCarry: ShiftOperation {
 }
 
 enum RotateRightThroughCarry: ShiftOperation {
-    @inline(__always) static func turns<W: OperandWidth>(_ count: Int, _: W.Type) -> Int { W.bits < 32 ? count % (W.bits + 1) : count }
+    @inline(__always) static func turns<W: OperandWidth>(_ count: Int, _: W.Type) -> Int {
+        W.bits < 32 ? count % (W.bits + 1) : count
+    }
     @inline(__always) static func result<W: OperandWidth>(_ a: W, _ count: Int, carry: Bool) -> W {
         if count == 0 { return a }
         return (a >> W(count)) | (W(carry ? 1 : 0) << W(W.bits - count)) | (a << W(W.bits + 1 - count))
@@ -88,7 +96,9 @@ enum RotateRightThroughCarry: ShiftOperation {
 
 extension CPU {
     /// op r, imm, masked and not zero (`op.detail`).
-    @inline(__always) func shiftRegister<O: ShiftOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+    @inline(__always) func shiftRegister<O: ShiftOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type)
+        -> UInt
+    {
         let a: W = register(cursor.op.destination)
         let count = O.turns(Int(cursor.op.detail), W.self)
         let result = O.result(a, count, carry: carryFlag)
@@ -132,7 +142,8 @@ extension Interpreter {
     static let shifts: [(Mnemonic, Lowering.Lowerer)] = [
         (.shl, { shl.lowerShift(&$0) }), (.shr, { shr.lowerShift(&$0) }), (.sar, { sar.lowerShift(&$0) }),
         (.rol, { rol.lowerShift(&$0) }), (.ror, { ror.lowerShift(&$0) }), (.rcl, { rcl.lowerShift(&$0) }),
-        (.rcr, { rcr.lowerShift(&$0) }), (.shld, { lowerDoubleShift(&$0, shld) }), (.shrd, { lowerDoubleShift(&$0, shrd) }),
+        (.rcr, { rcr.lowerShift(&$0) }), (.shld, { lowerDoubleShift(&$0, shld) }),
+        (.shrd, { lowerDoubleShift(&$0, shrd) }),
     ]
 
     static let shl = PlaceForms(

@@ -8,9 +8,12 @@ extension CPU {
             let offset = sum(cursor)
             let lower: W = try read(try linearAddress(cursor, offset: offset, size: W.bytes, .read), cursor.op.segment)
             let upperOffset = offset &+ UInt64(W.bytes)
-            let upper: W = try read(try linearAddress(cursor, offset: upperOffset, size: W.bytes, .read), cursor.op.segment)
+            let upper: W = try read(
+                try linearAddress(cursor, offset: upperOffset, size: W.bytes, .read), cursor.op.segment)
             let index: W = register(cursor.op.destination)
-            guard index.signed >= lower.signed, index.signed <= upper.signed else { throw .fault(Exception.boundRange.vector) }
+            guard index.signed >= lower.signed, index.signed <= upper.signed else {
+                throw .fault(Exception.boundRange.vector)
+            }
         }
     }
 
@@ -61,22 +64,31 @@ enum CRC32C {
 
 extension Interpreter {
     static let special: [(Mnemonic, Lowering.Lowerer)] = [
-        (.bound, { l in
-            guard let index = l.offset(of: l.operand0) else { return false }
-            l.op.destination = index
-            return l.use(bound[l.op.operandSize])
-        }),
-        (.crc32, { l in
-            guard let destination = l.offset(of: l.operand0) else { return false }
-            l.op.destination = destination
-            l.setSource(l.operand1)
-            return l.use(crc32[l.size(of: l.operand1)])
-        }),
+        (
+            .bound,
+            { l in
+                guard let index = l.offset(of: l.operand0) else { return false }
+                l.op.destination = index
+                return l.use(bound[l.op.operandSize])
+            }
+        ),
+        (
+            .crc32,
+            { l in
+                guard let destination = l.offset(of: l.operand0) else { return false }
+                l.op.destination = destination
+                l.setSource(l.operand1)
+                return l.use(crc32[l.size(of: l.operand1)])
+            }
+        ),
         (.rdrand, { l in l.lowerRandom() }), (.rdseed, { l in l.lowerRandom() }),
-        (.rdpid, { l in
-            l.setDestination(l.operand0)
-            return l.use { CPU($0).readProcessorID(OpCursor($1)) }
-        }),
+        (
+            .rdpid,
+            { l in
+                l.setDestination(l.operand0)
+                return l.use { CPU($0).readProcessorID(OpCursor($1)) }
+            }
+        ),
     ]
 
     static let random = Widths(

@@ -102,7 +102,8 @@ extension CPU {
     /// PUSH r, m or imm (`op.detail` set).
     @inline(__always) func pushOperand<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         straight(cursor) { () throws(Stop) in
-            try pushAnywhere(cursor.op.detail != 0 ? W(truncatingIfNeeded: cursor.op.immediate) : try readSource(cursor))
+            try pushAnywhere(
+                cursor.op.detail != 0 ? W(truncatingIfNeeded: cursor.op.immediate) : try readSource(cursor))
         }
     }
 
@@ -189,14 +190,20 @@ extension Interpreter {
     static let stack: [(Mnemonic, Lowering.Lowerer)] = [
         (.push, { lowerPush(&$0) }), (.pop, { lowerPop(&$0) }),
         (.pusha, { l in l.use(pusha[l.op.operandSize]) }), (.popa, { l in l.use(popa[l.op.operandSize]) }),
-        (.enter, { l in
-            l.op.detail = UInt8(l.instruction.immediate2 & 31)
-            return l.use(enter[l.op.operandSize])
-        }),
-        (.leave, { l in
-            if l.op.operandSize == 8 { return l.use { CPU($0).leaveLong(OpCursor($1)) } }
-            return l.use(leaveForms[l.op.operandSize])
-        }),
+        (
+            .enter,
+            { l in
+                l.op.detail = UInt8(l.instruction.immediate2 & 31)
+                return l.use(enter[l.op.operandSize])
+            }
+        ),
+        (
+            .leave,
+            { l in
+                if l.op.operandSize == 8 { return l.use { CPU($0).leaveLong(OpCursor($1)) } }
+                return l.use(leaveForms[l.op.operandSize])
+            }
+        ),
     ]
 
     private static func lowerPush(_ l: inout Lowering) -> Bool {

@@ -11,7 +11,8 @@ protocol StringOperation {
     static var usesSource: Bool { get }
     static var usesDestination: Bool { get }
     /// One element, with nothing changed before the last access. Addresses are offsets.
-    static func element<W: OperandWidth>(_ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type) throws(Stop)
+    static func element<W: OperandWidth>(
+        _ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type) throws(Stop)
     /// Up to `count` elements upward from host memory; how many were done, 0 where the operation has no such way.
     static func bulk<W: OperandWidth>(_ cpu: CPU, _ span: HostSpan, _: W.Type)
 }
@@ -55,7 +56,9 @@ extension StringOperation {
 }
 
 enum MoveString: StringOperation {
-    @inline(__always) static func element<W: OperandWidth>(_ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type) throws(Stop) {
+    @inline(__always) static func element<W: OperandWidth>(
+        _ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type
+    ) throws(Stop) {
         let value: W = try cpu.readString(cursor, source)
         try cpu.write(try cpu.destinationLinear(cursor, destination, size: W.bytes, .write), .es, value)
     }
@@ -64,15 +67,22 @@ enum MoveString: StringOperation {
 
 enum StoreString: StringOperation {
     @inline(__always) static var usesSource: Bool { false }
-    @inline(__always) static func element<W: OperandWidth>(_ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type) throws(Stop) {
-        try cpu.write(try cpu.destinationLinear(cursor, destination, size: W.bytes, .write), .es, W(truncatingIfNeeded: cpu.rax))
+    @inline(__always) static func element<W: OperandWidth>(
+        _ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type
+    ) throws(Stop) {
+        try cpu.write(
+            try cpu.destinationLinear(cursor, destination, size: W.bytes, .write), .es, W(truncatingIfNeeded: cpu.rax))
     }
-    @inline(__always) static func bulk<W: OperandWidth>(_ cpu: CPU, _ span: HostSpan, _: W.Type) { span.fill(W(truncatingIfNeeded: cpu.rax)) }
+    @inline(__always) static func bulk<W: OperandWidth>(_ cpu: CPU, _ span: HostSpan, _: W.Type) {
+        span.fill(W(truncatingIfNeeded: cpu.rax))
+    }
 }
 
 enum LoadString: StringOperation {
     @inline(__always) static var usesDestination: Bool { false }
-    @inline(__always) static func element<W: OperandWidth>(_ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type) throws(Stop) {
+    @inline(__always) static func element<W: OperandWidth>(
+        _ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type
+    ) throws(Stop) {
         cpu.setRegister(CPUState.offset(ofRegister: 0), try cpu.readString(cursor, source, as: W.self))
     }
     @inline(__always) static func bulk<W: OperandWidth>(_ cpu: CPU, _ span: HostSpan, _: W.Type) {}
@@ -80,7 +90,9 @@ enum LoadString: StringOperation {
 
 enum CompareString: StringOperation {
     @inline(__always) static var compares: Bool { true }
-    @inline(__always) static func element<W: OperandWidth>(_ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type) throws(Stop) {
+    @inline(__always) static func element<W: OperandWidth>(
+        _ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type
+    ) throws(Stop) {
         let a: W = try cpu.readString(cursor, source)
         let b: W = try cpu.read(try cpu.destinationLinear(cursor, destination, size: W.bytes, .read), .es)
         cpu.setFlagsSubtracting(a, b, a &- b)
@@ -91,7 +103,9 @@ enum CompareString: StringOperation {
 enum ScanString: StringOperation {
     @inline(__always) static var compares: Bool { true }
     @inline(__always) static var usesSource: Bool { false }
-    @inline(__always) static func element<W: OperandWidth>(_ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type) throws(Stop) {
+    @inline(__always) static func element<W: OperandWidth>(
+        _ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type
+    ) throws(Stop) {
         let b: W = try cpu.read(try cpu.destinationLinear(cursor, destination, size: W.bytes, .read), .es)
         let a = W(truncatingIfNeeded: cpu.rax)
         cpu.setFlagsSubtracting(a, b, a &- b)
@@ -101,12 +115,16 @@ enum ScanString: StringOperation {
 
 extension CPU {
     /// The linear address of an offset in ES, which no prefix replaces.
-    @inline(__always) func destinationLinear(_ cursor: OpCursor, _ offset: UInt64, size: Int, _ access: MemoryAccess) throws(Stop) -> UInt64 {
+    @inline(__always) func destinationLinear(_ cursor: OpCursor, _ offset: UInt64, size: Int, _ access: MemoryAccess)
+        throws(Stop) -> UInt64
+    {
         if cursor.op.addressing != .checked { return offset }
         return try checkedLinear(.es, offset: offset, size: size, access)
     }
 
-    @inline(__always) func readString<W: OperandWidth>(_ cursor: OpCursor, _ offset: UInt64, as type: W.Type = W.self) throws(Stop) -> W {
+    @inline(__always) func readString<W: OperandWidth>(_ cursor: OpCursor, _ offset: UInt64, as type: W.Type = W.self)
+        throws(Stop) -> W
+    {
         try read(try linearAddress(cursor, offset: offset, size: W.bytes, .read), cursor.op.segment)
     }
 
@@ -131,7 +149,9 @@ extension CPU {
     @inline(__always) private var goesDown: Bool { state.systemFlags & 1 << 10 != 0 }
 
     /// One element without REP, or one iteration.
-    @inline(__always) private func iterate<O: StringOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) throws(Stop) {
+    @inline(__always) private func iterate<O: StringOperation, W: OperandWidth>(
+        _ cursor: OpCursor, _: O.Type, _: W.Type
+    ) throws(Stop) {
         let mask = addressMask(cursor)
         let source = rsi & mask
         let destination = rdi & mask
@@ -141,12 +161,15 @@ extension CPU {
         if O.usesDestination { setStringRegister(cursor, CPU.destinationIndex, destination &+ step) }
     }
 
-    @inline(__always) func string<O: StringOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+    @inline(__always) func string<O: StringOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt
+    {
         straight(cursor) { () throws(Stop) in try iterate(cursor, O.self, W.self) }
     }
 
     /// REP, REPE (`op.detail` 1) and REPNE (`op.detail` 0).
-    @inline(__always) func repeatString<O: StringOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+    @inline(__always) func repeatString<O: StringOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type)
+        -> UInt
+    {
         let mask = addressMask(cursor)
         if rcx & mask == 0 { return proceed(cursor) }
         let isCareful = processor.transaction.isCareful
@@ -179,7 +202,9 @@ extension CPU {
 
     /// The longest run upward, at most `count` elements, that lies in one page of directly reachable memory on each side;
     /// nil where that is not even one whole element.
-    @inline(__always) private func span<O: StringOperation, W: OperandWidth>(_ cursor: OpCursor, _ count: UInt64, _: O.Type, _: W.Type) -> HostSpan? {
+    @inline(__always) private func span<O: StringOperation, W: OperandWidth>(
+        _ cursor: OpCursor, _ count: UInt64, _: O.Type, _: W.Type
+    ) -> HostSpan? {
         let mask = addressMask(cursor)
         let destination = rdi & mask
         let source = rsi & mask
@@ -205,7 +230,9 @@ extension CPU {
             if O.usesSource, (try? linearAddress(cursor, offset: source, size: length, .read)) == nil { return nil }
         }
         guard let to = unsafe hostAddressForWrite(target, size: length) else { return nil }
-        guard O.usesSource else { return unsafe HostSpan(source: UnsafeRawPointer(to), destination: to, count: Int(elements)) }
+        guard O.usesSource else {
+            return unsafe HostSpan(source: UnsafeRawPointer(to), destination: to, count: Int(elements))
+        }
         guard let from = unsafe hostAddressForRead(origin, size: length) else { return nil }
         return unsafe HostSpan(source: from, destination: to, count: Int(elements))
     }
@@ -233,7 +260,8 @@ struct StringForms: Sendable {
 
 extension Interpreter {
     static let strings: [(Mnemonic, Lowering.Lowerer)] = [
-        (.movs, { movs.lower(&$0) }), (.stos, { stos.lower(&$0) }), (.lods, { lods.lower(&$0) }), (.cmps, { cmps.lower(&$0) }),
+        (.movs, { movs.lower(&$0) }), (.stos, { stos.lower(&$0) }), (.lods, { lods.lower(&$0) }),
+        (.cmps, { cmps.lower(&$0) }),
         (.scas, { scas.lower(&$0) }),
     ]
 

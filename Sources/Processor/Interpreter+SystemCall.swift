@@ -23,15 +23,6 @@ extension Interpreter {
     }
 }
 
-extension VirtualProcessor {
-    /// The guest takes itself to run on a processor of AMD's kind, by CPUID leaf 0.
-    var isAMD: Bool {
-        let vendor = host.cpuid(leaf: 0, subleaf: 0).ebx
-        // "Auth", "Hygo".
-        return vendor == 0x6874_7541 || vendor == 0x6F67_7948
-    }
-}
-
 extension CPU {
     /// The flat segments that SYSCALL and its kin load without looking at a table.
     private func setFlatSegments(code: UInt16, stack: UInt16, cpl: UInt8, isLong: Bool) {
@@ -85,7 +76,8 @@ extension CPU {
                 state.systemFlags |= RFLAGS.IF.rawValue
             }
             state.rip = toLong ? rcx : rcx & 0xFFFF_FFFF
-            setFlatSegments(code: (toLong ? selector &+ 16 : selector) | 3, stack: (selector &+ 8) | 3, cpl: 3, isLong: toLong)
+            setFlatSegments(
+                code: (toLong ? selector &+ 16 : selector) | 3, stack: (selector &+ 8) | 3, cpl: 3, isLong: toLong)
         }
     }
 
@@ -135,7 +127,8 @@ extension CPU {
     func readBase(_ cursor: OpCursor) -> UInt {
         instruction(cursor) { () throws(Stop) in
             guard state.cr4 & CR4.FSGSBASE.rawValue != 0 else { throw .invalidOpcode }
-            setGeneral(cursor.op.destination, self[segment: cursor.named].base, size: cursor.op.operandSize == 8 ? 8 : 4)
+            setGeneral(
+                cursor.op.destination, self[segment: cursor.named].base, size: cursor.op.operandSize == 8 ? 8 : 4)
         }
     }
 

@@ -24,7 +24,9 @@ enum Decrement: UnaryOperation {
 
 enum Negate: UnaryOperation {
     @inline(__always) static func result<W: OperandWidth>(_ a: W) -> W { 0 &- a }
-    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ result: W) { cpu.setFlagsSubtracting(0, a, result) }
+    @inline(__always) static func setFlags<W: OperandWidth>(_ cpu: CPU, _ a: W, _ result: W) {
+        cpu.setFlagsSubtracting(0, a, result)
+    }
 }
 
 enum Not: UnaryOperation {
@@ -34,7 +36,9 @@ enum Not: UnaryOperation {
 
 extension CPU {
     /// op r.
-    @inline(__always) func unaryRegister<O: UnaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+    @inline(__always) func unaryRegister<O: UnaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type)
+        -> UInt
+    {
         let a: W = register(cursor.op.destination)
         let result = O.result(a)
         setRegister(cursor.op.destination, result)
@@ -43,7 +47,9 @@ extension CPU {
     }
 
     /// op m, LOCK'd or not.
-    @inline(__always) func unaryMemory<O: UnaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type) -> UInt {
+    @inline(__always) func unaryMemory<O: UnaryOperation, W: OperandWidth>(_ cursor: OpCursor, _: O.Type, _: W.Type)
+        -> UInt
+    {
         return straight(cursor) { () throws(Stop) in
             let a: W = try modifyDestination(cursor) { O.result($0) }
             O.setFlags(self, a, O.result(a))

@@ -8,7 +8,9 @@ enum VectorOps {
     /// A memory operand that is written, and nothing else is.
     static let writing: Op.Handler = { CPU($0).runWriting(OpCursor($1)) }
     /// MMX registers, or MMX and XMM, without a memory operand, with one that is read, with one that is written.
-    static let mmx: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).runMMX(OpCursor(op)) } }
+    static let mmx: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).runMMX(OpCursor(op)) }
+    }
     static let mmxReading: Op.Handler = { CPU($0).runMMXReading(OpCursor($1)) }
     static let mmxWriting: Op.Handler = { CPU($0).runMMXWriting(OpCursor($1)) }
 }
@@ -35,7 +37,9 @@ extension CPU {
         do throws(Stop) {
             let size = Int(cursor.op.detail)
             let linear = try vectorAddress(cursor, size: size, .write)
-            if let host = unsafe hostAddressForWrite(linear, size: size) { return unsafe run(cursor, memory: UnsafeRawPointer(host)) }
+            if let host = unsafe hostAddressForWrite(linear, size: size) {
+                return unsafe run(cursor, memory: UnsafeRawPointer(host))
+            }
             try checkWritable(linear, size: size, cursor.op.segment)
             var value = SIMD4<UInt64>()
             let next = unsafe withUnsafeMutablePointer(to: &value) { unsafe run(cursor, memory: UnsafeRawPointer($0)) }
@@ -84,7 +88,9 @@ extension CPU {
             let size = Int(cursor.op.detail)
             let linear = try vectorAddress(cursor, size: size, .write)
             try checkPendingX87()
-            if unsafe hostAddressForWrite(linear, size: size) == nil { try checkWritable(linear, size: size, cursor.op.segment) }
+            if unsafe hostAddressForWrite(linear, size: size) == nil {
+                try checkWritable(linear, size: size, cursor.op.segment)
+            }
             let saved = state.xsave
             enterMMX()
             var value = SIMD4<UInt64>()

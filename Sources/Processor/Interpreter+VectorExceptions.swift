@@ -3,7 +3,8 @@ import X86
 /// SIMD floating-point instructions while the guest has unmasked one of their exceptions: run masked, then decide.
 /// Intel SDM vol. 1, 11.5 and 4.9.
 enum VectorExceptions {
-    static let invalid: UInt64 = 1, denormal: UInt64 = 2, zeroDivide: UInt64 = 4, overflow: UInt64 = 8, underflow: UInt64 = 16
+    static let invalid: UInt64 = 1, denormal: UInt64 = 2, zeroDivide: UInt64 = 4, overflow: UInt64 = 8,
+        underflow: UInt64 = 16
     static let precision: UInt64 = 32
 
     /// What an op's `source` says of the instruction, for the case of an unmasked underflow.
@@ -26,7 +27,9 @@ enum VectorExceptions {
             var result = Result(rawValue: UInt16((host.roles.first { $0.access != .read }?.field ?? .reg).rawValue))
             let name = Substring(host.row.mnemonic.rawValue)
             let stem = host.row.isVEX ? name.dropFirst() : name
-            let prefixes = ["add", "sub", "mul", "div", "hadd", "hsub", "dpp", "fm", "fnm", "cvtsd2ss", "cvtpd2ps", "cvtps2ph"]
+            let prefixes = [
+                "add", "sub", "mul", "div", "hadd", "hsub", "dpp", "fm", "fnm", "cvtsd2ss", "cvtpd2ps", "cvtps2ph",
+            ]
             if prefixes.contains(where: { stem.hasPrefix($0) }) { result.insert(.mayUnderflow) }
             if stem.hasSuffix("d") { result.insert(.double) }
             if stem.hasSuffix("ss") || stem.hasSuffix("sd") { result.insert(.scalar) }
@@ -81,7 +84,9 @@ extension CPU {
                 result.contains(.half) && memory != 0 ? UInt(bitPattern: buffer) : memory)
         }
         var raised = UInt64(mxcsr) & 0x3F
-        if unmasked & VectorExceptions.underflow != 0, isTiny(cursor, result, buffer) { raised |= VectorExceptions.underflow }
+        if unmasked & VectorExceptions.underflow != 0, isTiny(cursor, result, buffer) {
+            raised |= VectorExceptions.underflow
+        }
         let early = VectorExceptions.invalid | VectorExceptions.denormal | VectorExceptions.zeroDivide
         if raised & unmasked & early != 0 { raised &= early }
         if raised & unmasked != 0 {

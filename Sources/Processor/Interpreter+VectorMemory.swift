@@ -3,10 +3,18 @@ import X86
 /// Vector instructions that access memory element by element: masked moves and gathers, and the clearing of registers.
 /// Intel SDM vol. 2: MASKMOVQ, MASKMOVDQU, VMASKMOV, VPMASKMOV, VGATHER…, VPGATHER…, VZEROUPPER, VZEROALL.
 enum VectorMemory {
-    static let maskedLoad: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).loadMasked(OpCursor(op)) } }
-    static let maskedStore: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).storeMasked(OpCursor(op)) } }
-    static let byteMaskedStore: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).storeBytesMasked(OpCursor(op)) } }
-    static let gather: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).gather(OpCursor(op)) } }
+    static let maskedLoad: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).loadMasked(OpCursor(op)) }
+    }
+    static let maskedStore: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).storeMasked(OpCursor(op)) }
+    }
+    static let byteMaskedStore: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).storeBytesMasked(OpCursor(op)) }
+    }
+    static let gather: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).gather(OpCursor(op)) }
+    }
     static let zeroUpper: Op.Handler = { cpu, op in
         for register in 0..<(CPU(cpu).state.codeMode.codeSize == 8 ? 16 : 8) as Range<UInt8> {
             CPU(cpu).setUpperHalf(CPUState.offset(ofVector: register), SIMD2())
@@ -39,7 +47,6 @@ extension Lowering {
 
     private mutating func lowerVectorMemory() -> Bool {
         let row = instruction.opcodeRow
-        guard HostProcessor.offered.permits(row.feature(vectorLength: instruction.vectorLength)) else { return false }
         let host = HostInstruction(instruction)
         op.immediate = host.slots
         var form: VectorMemory.Form = instruction.vectorLength == 32 ? .wide : []
@@ -72,7 +79,9 @@ extension Lowering {
 
 extension CPU {
     /// A register by slot of the op's `immediate`: 0 ModRM.reg, 2 VEX.vvvv.
-    private func slot(_ cursor: OpCursor, _ slot: UInt64) -> UInt16 { UInt16(truncatingIfNeeded: cursor.op.immediate >> (slot * 16)) }
+    private func slot(_ cursor: OpCursor, _ slot: UInt64) -> UInt16 {
+        UInt16(truncatingIfNeeded: cursor.op.immediate >> (slot * 16))
+    }
 
     private func whole(_ offset: UInt16) -> SIMD4<UInt64> {
         let low = vector(offset), high = upperHalf(offset)
@@ -149,7 +158,9 @@ extension CPU {
         }
         let source = vector(slot(cursor, 0)), mask = vector(slot(cursor, 1))
         let count = isMMX ? 8 : 16
-        func byte(_ vector: SIMD2<UInt64>, _ index: Int) -> UInt8 { UInt8(truncatingIfNeeded: vector[index / 8] >> UInt64(index % 8 * 8)) }
+        func byte(_ vector: SIMD2<UInt64>, _ index: Int) -> UInt8 {
+            UInt8(truncatingIfNeeded: vector[index / 8] >> UInt64(index % 8 * 8))
+        }
         for index in 0..<count where byte(mask, index) & 0x80 != 0 {
             try checkWritable(linear &+ UInt64(index), size: 1, segment)
         }

@@ -13,10 +13,16 @@ enum X87Ops {
     /// FINCSTP and its like: no operands, and FIP stays.
     static let control: Op.Handler = { CPU($0).runX87Control(OpCursor($1)) }
 
-    static let wait: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).checkPendingX87() } }
+    static let wait: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).checkPendingX87() }
+    }
     static let fnop = wait
-    static let fninit: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in CPU(cpu).initializeX87() } }
-    static let fnclex: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in CPU(cpu).x87StatusWord &= 0x7F00 } }
+    static let fninit: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in CPU(cpu).initializeX87() }
+    }
+    static let fnclex: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in CPU(cpu).x87StatusWord &= 0x7F00 }
+    }
     /// The FENI, FDISI and FSETPM of old: nothing, without waiting.
     static let ignored: Op.Handler = { OpCursor($1).next + 0 * $0 }
     static let fldcw: Op.Handler = { cpu, op in
@@ -26,10 +32,14 @@ enum X87Ops {
         }
     }
     static let fnstcw: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).writeOperand(OpCursor(op), CPU(cpu).x87ControlWord) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).writeOperand(OpCursor(op), CPU(cpu).x87ControlWord)
+        }
     }
     static let fnstsw: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).writeOperand(OpCursor(op), CPU(cpu).x87StatusWord) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).writeOperand(OpCursor(op), CPU(cpu).x87StatusWord)
+        }
     }
     static let fnstswAX: Op.Handler = { cpu, op in
         CPU(cpu).setRegister(CPUState.offset(ofRegister: 0), CPU(cpu).x87StatusWord)
@@ -59,7 +69,8 @@ extension CPU {
         }
         x87Opcode = UInt16(truncatingIfNeeded: cursor.op.extra)
         let rip = instructionRIP
-        state.xsave[1] = state.codeMode.codeSize == 8 ? rip : rip & 0xFFFF_FFFF | UInt64(self[segment: .cs].selector) << 32
+        state.xsave[1] =
+            state.codeMode.codeSize == 8 ? rip : rip & 0xFFFF_FFFF | UInt64(self[segment: .cs].selector) << 32
     }
 
     /// Executes the op without exchanging the whole state, where it can't fault and no register is empty that must not be;
@@ -111,7 +122,8 @@ extension CPU {
         let sum = sum(cursor)
         if state.codeMode.codeSize == 8 {
             state.xsave[2] =
-                cursor.op.addressing == .flat ? sum &+ register(cursor.op.segmentBase) : (sum & 0xFFFF_FFFF) &+ register(cursor.op.segmentBase)
+                cursor.op.addressing == .flat
+                ? sum &+ register(cursor.op.segmentBase) : (sum & 0xFFFF_FFFF) &+ register(cursor.op.segmentBase)
         } else {
             let offset = cursor.op.addressSize == 2 ? sum & 0xFFFF : sum & 0xFFFF_FFFF
             state.xsave[2] = offset | UInt64(self[segment: cursor.op.segment].selector) << 32
@@ -165,7 +177,9 @@ extension CPU {
             // Nothing is stored when an unmasked exception other than precision stops the store.
             if x87StatusWord & ~x87ControlWord & 0x1F != 0 { return }
             if let host = unsafe host {
-                unsafe withUnsafeBytes(of: value) { unsafe host.copyMemory(from: $0.baseAddress.unsafelyUnwrapped, byteCount: size) }
+                unsafe withUnsafeBytes(of: value) {
+                    unsafe host.copyMemory(from: $0.baseAddress.unsafelyUnwrapped, byteCount: size)
+                }
                 return
             }
             do throws(Stop) {

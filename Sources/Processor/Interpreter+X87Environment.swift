@@ -4,16 +4,24 @@ import X86
 /// Intel SDM vol. 1, 8.1.10.
 extension X87Ops {
     static let fnstenv: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).storeEnvironment(OpCursor(op), withRegisters: false) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).storeEnvironment(OpCursor(op), withRegisters: false)
+        }
     }
     static let fldenv: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).loadEnvironment(OpCursor(op), withRegisters: false) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).loadEnvironment(OpCursor(op), withRegisters: false)
+        }
     }
     static let fnsave: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).storeEnvironment(OpCursor(op), withRegisters: true) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).storeEnvironment(OpCursor(op), withRegisters: true)
+        }
     }
     static let frstor: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).loadEnvironment(OpCursor(op), withRegisters: true) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).loadEnvironment(OpCursor(op), withRegisters: true)
+        }
     }
 }
 

@@ -70,14 +70,20 @@ extension CPU {
     }
 
     private var stackSlots: InlineArray<8, SIMD2<UInt64>> {
-        get { unsafe UnsafeRawPointer(pointer).load(fromByteOffset: CPUState.x87Offset, as: InlineArray<8, SIMD2<UInt64>>.self) }
+        get {
+            unsafe UnsafeRawPointer(pointer).load(
+                fromByteOffset: CPUState.x87Offset, as: InlineArray<8, SIMD2<UInt64>>.self)
+        }
         nonmutating set {
-            unsafe UnsafeMutableRawPointer(pointer).storeBytes(of: newValue, toByteOffset: CPUState.x87Offset, as: InlineArray<8, SIMD2<UInt64>>.self)
+            unsafe UnsafeMutableRawPointer(pointer).storeBytes(
+                of: newValue, toByteOffset: CPUState.x87Offset, as: InlineArray<8, SIMD2<UInt64>>.self)
         }
     }
 
     @inline(__always) func setTop(_ top: Int, tags: Int) {
-        state.xsave[0] = state.xsave[0] & ~0xFF_3800_0000 | UInt64(truncatingIfNeeded: top & 7) << 27 | UInt64(truncatingIfNeeded: tags & 0xFF) << 32
+        state.xsave[0] =
+            state.xsave[0] & ~0xFF_3800_0000 | UInt64(truncatingIfNeeded: top & 7) << 27 | UInt64(
+                truncatingIfNeeded: tags & 0xFF) << 32
     }
 
     /// The summary (ES) and busy bits follow flags and masks.

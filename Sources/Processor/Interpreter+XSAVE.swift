@@ -5,10 +5,18 @@ import X86
 /// The state is kept as an XSAVE area in standard form, so these are copies with conditions. State components: bit 0 x87,
 /// bit 1 SSE, bit 2 AVX. The header of the kept area says all three are there; instructions compute XINUSE from the values.
 enum XSAVEOps {
-    static let fxsave: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).fxsave(OpCursor(op)) } }
-    static let fxrstor: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).fxrstor(OpCursor(op)) } }
-    static let save: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).xsave(OpCursor(op)) } }
-    static let restore: Op.Handler = { cpu, op in CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).xrstor(OpCursor(op)) } }
+    static let fxsave: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).fxsave(OpCursor(op)) }
+    }
+    static let fxrstor: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).fxrstor(OpCursor(op)) }
+    }
+    static let save: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).xsave(OpCursor(op)) }
+    }
+    static let restore: Op.Handler = { cpu, op in
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).xrstor(OpCursor(op)) }
+    }
 
     static let ldmxcsr: Op.Handler = { cpu, op in
         CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
@@ -18,7 +26,8 @@ enum XSAVEOps {
         }
     }
     static let stmxcsr: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).writeOperand(OpCursor(op), CPU(cpu).mxcsr) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).writeOperand(OpCursor(op), CPU(cpu).mxcsr)
+        }
     }
 
     /// MXCSR's bits that are not reserved.
@@ -109,7 +118,9 @@ extension CPU {
         loadControlWord(x87ControlWord)
     }
 
-    private func load(_ words: Range<Int>, _ linear: UInt64, _ segment: SegmentName, into image: inout InlineArray<104, UInt64>) throws(Stop) {
+    private func load(
+        _ words: Range<Int>, _ linear: UInt64, _ segment: SegmentName, into image: inout InlineArray<104, UInt64>
+    ) throws(Stop) {
         for index in words { image[index] = try read(linear &+ UInt64(index * 8), segment) }
     }
 
@@ -187,7 +198,9 @@ extension CPU {
             guard components & ~state.xcr0 == 0, present & ~components == 0 else { throw .generalProtection }
             for index in 66..<72 where image[index] != 0 { throw .generalProtection }
         } else {
-            guard !form.contains(.supervisor), present & ~state.xcr0 == 0, layout == 0, image[66] == 0 else { throw .generalProtection }
+            guard !form.contains(.supervisor), present & ~state.xcr0 == 0, layout == 0, image[66] == 0 else {
+                throw .generalProtection
+            }
         }
         // Everything is read, and MXCSR checked, before anything is changed.
         let loaded = requested & present

@@ -6,9 +6,12 @@ extension Lowering {
 
     private mutating func lowerVector() -> Bool {
         let row = instruction.opcodeRow
-        guard HostProcessor.offered.permits(row.feature(vectorLength: instruction.vectorLength)) else { return false }
         let host = HostInstruction(instruction)
-        if row.requiresAlignment { op.extra = host.memorySize > 0 ? UInt32(host.memorySize - 1) : 0 } else { op.extra = 0 }
+        if row.requiresAlignment {
+            op.extra = host.memorySize > 0 ? UInt32(host.memorySize - 1) : 0
+        } else {
+            op.extra = 0
+        }
         op.detail = host.memorySize
         guard lowerMove(host) || lowerToHost(host) else { return false }
         return check(host.usesMMX ? (row.exceptionClass == 22 ? .mmxAndSSE : .mmx) : row.isVEX ? .avx : .sse)
@@ -29,7 +32,8 @@ extension Lowering {
         op.source = VectorExceptions.Result(host).rawValue
         op.destination = host.usesMMX ? 0 : CPUState.zeroOffset
         if host.usesMMX || host.row.exceptionClass == 22 {
-            op.handler = host.hasMemory ? (host.writesMemory ? VectorOps.mmxWriting : VectorOps.mmxReading) : VectorOps.mmx
+            op.handler =
+                host.hasMemory ? (host.writesMemory ? VectorOps.mmxWriting : VectorOps.mmxReading) : VectorOps.mmx
         } else if host.hasMemory {
             op.handler = host.writesMemory ? VectorOps.writing : VectorOps.reading
         } else {
@@ -41,15 +45,19 @@ extension Lowering {
     // MARK: Moves
 
     private static let wholeMoves: Set<Mnemonic> = [
-        .movups, .movaps, .movupd, .movapd, .movdqa, .movdqu, .lddqu, .movntdqa, .movntps, .movntpd, .movntdq, .movss, .movsd, .movq,
-        .movd, .vmovups, .vmovaps, .vmovupd, .vmovapd, .vmovdqa, .vmovdqu, .vlddqu, .vmovntdqa, .vmovntps, .vmovntpd, .vmovntdq,
+        .movups, .movaps, .movupd, .movapd, .movdqa, .movdqu, .lddqu, .movntdqa, .movntps, .movntpd, .movntdq, .movss,
+        .movsd, .movq,
+        .movd, .vmovups, .vmovaps, .vmovupd, .vmovapd, .vmovdqa, .vmovdqu, .vlddqu, .vmovntdqa, .vmovntps, .vmovntpd,
+        .vmovntdq,
         .vmovss, .vmovsd, .vmovq, .vmovd,
     ]
     private static let lowHalves: Set<Mnemonic> = [.movlps, .movlpd, .vmovlps, .vmovlpd]
     private static let highHalves: Set<Mnemonic> = [.movhps, .movhpd, .vmovhps, .vmovhpd]
 
     private mutating func lowerMove(_ host: HostInstruction) -> Bool {
-        guard !host.usesMMX, host.roles.count + (host.hasMemory ? 1 : 0) == 2, let first = host.roles.first else { return false }
+        guard !host.usesMMX, host.roles.count + (host.hasMemory ? 1 : 0) == 2, let first = host.roles.first else {
+            return false
+        }
         let mnemonic = host.row.mnemonic, vex = host.row.isVEX
         if Lowering.wholeMoves.contains(mnemonic) {
             if host.hasMemory {
@@ -59,7 +67,9 @@ extension Lowering {
             }
             return lowerRegisterMove(host)
         }
-        guard host.hasMemory, Lowering.lowHalves.contains(mnemonic) || Lowering.highHalves.contains(mnemonic) else { return false }
+        guard host.hasMemory, Lowering.lowHalves.contains(mnemonic) || Lowering.highHalves.contains(mnemonic) else {
+            return false
+        }
         let offset: UInt16 = Lowering.highHalves.contains(mnemonic) ? 8 : 0
         if host.writesMemory {
             guard store(first.number, VectorMoves.store8) else { return false }

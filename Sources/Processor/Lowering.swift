@@ -30,9 +30,16 @@ struct Lowering {
     static func lower(_ instruction: Instruction, mode: CodeMode, offset: Int) -> (op: Op, endsBlock: Bool) {
         var lowering = Lowering(instruction, mode: mode, offset: offset)
         let row = Int(instruction.row)
-        if row < table.count, let lowerer = table[row], lowerer(&lowering) { return (lowering.op, lowering.endsBlock) }
+        if row < table.count, let lowerer = table[row], isOffered(instruction), lowerer(&lowering) {
+            return (lowering.op, lowering.endsBlock)
+        }
         lowering.op.handler = Interpreter.undefined
         return (lowering.op, true)
+    }
+
+    /// What the host has and we don't offer is #UD, as what it lacks.
+    private static func isOffered(_ instruction: Instruction) -> Bool {
+        HostProcessor.offered.permits(instruction.opcodeRow.feature(vectorLength: instruction.vectorLength))
     }
 
     /// By row of the opcode table.
@@ -100,7 +107,8 @@ struct Lowering {
                 op.segmentBase = CPUState.offset(ofSegmentBase: memory.segment.rawValue)
             }
         } else {
-            let flat = mode.contains(.flatData) && [.ds, .es, .ss].contains(memory.segment) && instruction.addressSize == 4
+            let flat =
+                mode.contains(.flatData) && [.ds, .es, .ss].contains(memory.segment) && instruction.addressSize == 4
             op.addressing = flat ? .flat32 : .checked
         }
     }

@@ -20,7 +20,9 @@ extension CPU {
         let type = attributes & 15
         if type & 8 != 0 {
             // Code: not writable but in real mode; readable by its R bit.
-            guard access != .write || state.codeMode.contains(.realOrV86), access == .execute || type & 2 != 0 else { throw violation }
+            guard access != .write || state.codeMode.contains(.realOrV86), access == .execute || type & 2 != 0 else {
+                throw violation
+            }
         } else if access == .write {
             guard type & 2 != 0 else { throw violation }
         }
@@ -50,9 +52,13 @@ extension CPU {
     }
 
     /// Guest-physical address of `linear`, checking canonicality first. `segment` tells #SS from #GP.
-    private func physical(_ linear: UInt64, _ access: MemoryAccess, segment: SegmentName, user: Bool) throws(Stop) -> (UInt64, Translation) {
+    private func physical(_ linear: UInt64, _ access: MemoryAccess, segment: SegmentName, user: Bool) throws(Stop) -> (
+        UInt64, Translation
+    ) {
         if isLongMode {
-            if state.codeMode.codeSize == 8, !CPU.isCanonical(linear) { throw segment == .ss ? .stackFault : .generalProtection }
+            if state.codeMode.codeSize == 8, !CPU.isCanonical(linear) {
+                throw segment == .ss ? .stackFault : .generalProtection
+            }
         }
         let translation = try translate(linear, access, user: user)
         return (translation.page | (linear & 0xFFF), translation)
@@ -104,22 +110,28 @@ extension CPU {
     private var isUser: Bool { state.cpl == 3 }
 
     /// `size` is 1, 2, 4 or 8.
-    @inline(never) func readSlowly(_ linear: UInt64, size: Int, segment: SegmentName, intent: MemoryAccess) throws(Stop) -> UInt64 {
+    @inline(never) func readSlowly(_ linear: UInt64, size: Int, segment: SegmentName, intent: MemoryAccess) throws(Stop)
+        -> UInt64
+    {
         let linear = wrapped(linear)
         try watch(linear, size: size, intent)
         let inPage = 4096 - Int(linear & 0xFFF)
         if size > inPage {
             let low = try readPart(linear, size: inPage, segment: segment, intent: intent, user: isUser)
-            let high = try readPart(wrapped(linear &+ UInt64(inPage)), size: size - inPage, segment: segment, intent: intent, user: isUser)
+            let high = try readPart(
+                wrapped(linear &+ UInt64(inPage)), size: size - inPage, segment: segment, intent: intent, user: isUser)
             return low | high << UInt64(8 * inPage)
         }
         return try readPart(linear, size: size, segment: segment, intent: intent, user: isUser)
     }
 
     /// Within one page; any size from 1 to 8.
-    private func readPart(_ linear: UInt64, size: Int, segment: SegmentName, intent: MemoryAccess, user: Bool) throws(Stop) -> UInt64 {
+    private func readPart(_ linear: UInt64, size: Int, segment: SegmentName, intent: MemoryAccess, user: Bool)
+        throws(Stop) -> UInt64
+    {
         let (address, translation) = try physical(linear, intent, segment: segment, user: user)
-        if let region = unsafe processor.memory.region(at: address), unsafe intent != .write || !region.pointee.readOnly {
+        if let region = unsafe processor.memory.region(at: address), unsafe intent != .write || !region.pointee.readOnly
+        {
             if intent == .write { try claimForWrite(unsafe region.pointee, address, size) }
             if user == isUser { unsafe fill(linear, translation, region) }
             let host = unsafe region.pointee.host + Int(address - region.pointee.base)
@@ -155,7 +167,9 @@ extension CPU {
         case 8: return unsafe host.loadUnaligned(as: UInt64.self)
         default:
             var value: UInt64 = 0
-            for index in (0..<min(size, 8)).reversed() { value = value << 8 | UInt64(unsafe host.load(fromByteOffset: index, as: UInt8.self)) }
+            for index in (0..<min(size, 8)).reversed() {
+                value = value << 8 | UInt64(unsafe host.load(fromByteOffset: index, as: UInt8.self))
+            }
             return value
         }
     }
@@ -203,7 +217,9 @@ extension CPU {
 
     private func target(_ linear: UInt64, size: Int, segment: SegmentName, user: Bool) throws(Stop) -> Target {
         let (address, translation) = try physical(linear, .write, segment: segment, user: user)
-        guard let region = unsafe processor.memory.region(at: address), unsafe !region.pointee.readOnly else { return .device(address) }
+        guard let region = unsafe processor.memory.region(at: address), unsafe !region.pointee.readOnly else {
+            return .device(address)
+        }
         try claimForWrite(unsafe region.pointee, address, size)
         if user == isUser { unsafe fill(linear, translation, region) }
         return unsafe .memory(region.pointee.host + Int(address - region.pointee.base))
@@ -219,7 +235,8 @@ extension CPU {
             case 8: unsafe host.storeBytes(of: value, as: UInt64.self)
             default:
                 for index in 0..<min(size, 8) {
-                    unsafe host.storeBytes(of: UInt8(truncatingIfNeeded: value >> UInt64(8 * index)), toByteOffset: index, as: UInt8.self)
+                    unsafe host.storeBytes(
+                        of: UInt8(truncatingIfNeeded: value >> UInt64(8 * index)), toByteOffset: index, as: UInt8.self)
                 }
             }
         case .device(let address):
@@ -240,7 +257,8 @@ extension CPU {
             return W(truncatingIfNeeded: try readPart(linear, size: W.bytes, segment: .ds, intent: .read, user: false))
         }
         let low = try readPart(linear, size: inPage, segment: .ds, intent: .read, user: false)
-        let high = try readPart(wrapped(linear &+ UInt64(inPage)), size: W.bytes - inPage, segment: .ds, intent: .read, user: false)
+        let high = try readPart(
+            wrapped(linear &+ UInt64(inPage)), size: W.bytes - inPage, segment: .ds, intent: .read, user: false)
         return W(truncatingIfNeeded: low | high << UInt64(8 * inPage))
     }
 
@@ -270,7 +288,9 @@ extension CPU {
     // MARK: Locked accesses
 
     /// An atomic read-modify-write of `W`; `change` may run more than once. Crossing a page, every other vCPU stands still.
-    func modifyLocked<W: OperandWidth>(_ linear: UInt64, _ segment: SegmentName, _ change: (W) throws(Stop) -> W) throws(Stop) {
+    func modifyLocked<W: OperandWidth>(_ linear: UInt64, _ segment: SegmentName, _ change: (W) throws(Stop) -> W)
+        throws(Stop)
+    {
         if let host = unsafe try hostAddressForLock(linear, size: W.bytes, segment) {
             let place = unsafe AtomicPlace<W>(host)
             var old = place.load()
@@ -293,12 +313,16 @@ extension CPU {
     }
 
     /// The host address of a whole operand in writable memory of one page; nil where it crosses pages or is a device.
-    func hostAddressForLock(_ linear: UInt64, size: Int, _ segment: SegmentName) throws(Stop) -> UnsafeMutableRawPointer? {
+    func hostAddressForLock(_ linear: UInt64, size: Int, _ segment: SegmentName) throws(Stop)
+        -> UnsafeMutableRawPointer?
+    {
         if let host = unsafe hostAddressForWrite(linear, size: size) { return unsafe host }
         let linear = wrapped(linear)
         try watch(linear, size: size, .write)
         guard Int(linear & 0xFFF) + size <= 4096 else { return nil }
-        guard case .memory(let host) = try target(linear, size: size, segment: segment, user: isUser) else { return nil }
+        guard case .memory(let host) = try target(linear, size: size, segment: segment, user: isUser) else {
+            return nil
+        }
         return unsafe host
     }
 

@@ -19,14 +19,16 @@ extension CPU {
     func updateMode() {
         let codeSize: UInt32
         let codeAttributes = self[segment: .cs].attributes
-        var mode: UInt32 = 0
+        var mode: UInt32 = processor.isAMD ? CodeMode.amd.rawValue : 0
         if state.efer & EFER.LMA.rawValue != 0, codeAttributes & SegmentRegister.long != 0 {
             codeSize = 8
         } else {
             codeSize = codeAttributes & SegmentRegister.big != 0 ? 4 : 2
             if isRealOrV86 { mode |= CodeMode.realOrV86.rawValue }
             if self[segment: .ss].attributes & SegmentRegister.big != 0 { mode |= CodeMode.wideStack.rawValue }
-            if codeSize == 4, self[segment: .ds].isFlatData, self[segment: .es].isFlatData, self[segment: .ss].isFlatData {
+            if codeSize == 4, self[segment: .ds].isFlatData, self[segment: .es].isFlatData,
+                self[segment: .ss].isFlatData
+            {
                 mode |= CodeMode.flatData.rawValue
             }
         }
@@ -35,6 +37,11 @@ extension CPU {
             mode |= CodeMode.checksFPU.rawValue
         }
         state.codeMode = CodeMode(rawValue: mode | codeSize)
+        if processor.codeLimit != self[segment: .cs].limit {
+            // Blocks are checked against the limit when they are looked up the slow way.
+            processor.codeLimit = self[segment: .cs].limit
+            processor.blocks.dropLookups()
+        }
         processor.isStepping = state.dr7 & 0xFF != 0 || processor.debugging.needsStepping
         updateView()
         processor.releaseHeldRequests()
@@ -60,7 +67,8 @@ extension CPU {
     }
 
     var supervisorView: TLBView {
-        state.cr4 & CR4.SMAP.rawValue != 0 && !hasFlag(.AC) ? .supervisorSMAP : .supervisor
+        state.cr4 & CR4.SMAP.rawValue != 0 && (processor.actsAsSupervisor || !hasFlag(.AC))
+            ? .supervisorSMAP : .supervisor
     }
 
     /// Runs `body` with the rights of privilege level 0: stacks and tables that the processor reaches by itself.

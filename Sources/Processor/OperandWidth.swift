@@ -10,7 +10,9 @@ extension OperandWidth {
     @inline(__always) var isNegative: Bool { self & Self.signBit != 0 }
     @inline(__always) var signed: Signed { Signed(truncatingIfNeeded: self) }
     /// Sign-extended to 64 bits.
-    @inline(__always) var extended: UInt64 { UInt64(bitPattern: Int64(truncatingIfNeeded: Signed(truncatingIfNeeded: self))) }
+    @inline(__always) var extended: UInt64 {
+        UInt64(bitPattern: Int64(truncatingIfNeeded: Signed(truncatingIfNeeded: self)))
+    }
 }
 
 extension UInt8: OperandWidth { typealias Signed = Int8; @inline(__always) static var bits: Int { 8 } }

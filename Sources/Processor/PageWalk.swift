@@ -13,7 +13,9 @@ extension CPU {
     }
 
     /// What the paging structures say of `linear` for an access; sets A and D bits. Throws #PF with CR2 set.
-    func walk(_ linear: UInt64, _ access: MemoryAccess, user: Bool, updating: Bool = true) throws(Stop) -> (Translation, pageSize: UInt64) {
+    func walk(_ linear: UInt64, _ access: MemoryAccess, user: Bool, updating: Bool = true) throws(Stop) -> (
+        Translation, pageSize: UInt64
+    ) {
         guard isPaging else {
             return (Translation(page: linear & ~0xFFF, rights: [.writable, .user, .dirty]), 4096)
         }
@@ -27,7 +29,9 @@ extension CPU {
         if access == .write { code.insert(.write) }
         if user { code.insert(.user) }
         // The fetch bit is given only where the processor tells fetches apart.
-        let tellsFetches = state.cr4 & CR4.SMEP.rawValue != 0 || (state.efer & EFER.NXE.rawValue != 0 && state.cr4 & CR4.PAE.rawValue != 0)
+        let tellsFetches =
+            state.cr4 & CR4.SMEP.rawValue != 0
+            || (state.efer & EFER.NXE.rawValue != 0 && state.cr4 & CR4.PAE.rawValue != 0)
         if access == .execute && tellsFetches { code.insert(.instructionFetch) }
         state.cr2 = linear
         return .fault(Exception.pageFault.vector, code: code.rawValue)
@@ -56,7 +60,9 @@ extension CPU {
     }
 
     /// EFLAGS.AC lets an explicit supervisor access reach user pages; implicit ones (at CPL 3) never do.
-    private var smapSuspended: Bool { state.systemFlags & RFLAGS.AC.rawValue != 0 && state.cpl != 3 }
+    private var smapSuspended: Bool {
+        state.systemFlags & RFLAGS.AC.rawValue != 0 && state.cpl != 3 && !processor.actsAsSupervisor
+    }
 }
 
 /// One walk.
@@ -176,7 +182,9 @@ private struct PageWalk {
             }
             if maps {
                 let page = large ? entry.address4M | (linear & 0x3F_F000) : entry.rawValue & 0xFFFF_F000
-                return (Translation(page: page, rights: dirty(rights(of: entry), UInt64(wanted))), large ? 4 << 20 : 4096)
+                return (
+                    Translation(page: page, rights: dirty(rights(of: entry), UInt64(wanted))), large ? 4 << 20 : 4096
+                )
             }
             place = (entry.rawValue & 0xFFFF_F000) + ((linear >> 12) & 1023) * 4
             level = 0
@@ -204,7 +212,9 @@ private struct PageWalk {
 
     /// The entry in host memory. A table that lies in no region reads as not present.
     private func entry<T: OperandWidth>(at address: UInt64, as type: T.Type) -> AtomicPlace<T>? {
-        guard let host = unsafe cpu.processor.hostAddress(ofPhysical: address, size: MemoryLayout<T>.size) else { return nil }
+        guard let host = unsafe cpu.processor.hostAddress(ofPhysical: address, size: MemoryLayout<T>.size) else {
+            return nil
+        }
         return unsafe AtomicPlace(host)
     }
 }

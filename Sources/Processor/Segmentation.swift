@@ -48,14 +48,20 @@ extension CPU {
     }
 
     /// The 8 bytes of a selector's descriptor; outside of its table: `exception` with the selector.
-    func descriptor(_ selector: UInt16, _ exception: Exception = .generalProtection, _ external: UInt32 = 0) throws(Stop) -> LocatedDescriptor {
+    func descriptor(_ selector: UInt16, _ exception: Exception = .generalProtection, _ external: UInt32 = 0)
+        throws(Stop) -> LocatedDescriptor
+    {
         guard let address = descriptorAddress(selector) else { throw .fault(exception, selector, external) }
         return LocatedDescriptor(descriptor: SegmentDescriptor(rawValue: try readTable(address)), address: address)
     }
 
     /// A system descriptor, with its upper half in long mode.
-    func systemDescriptor(_ selector: UInt16, _ exception: Exception = .generalProtection, _ external: UInt32 = 0) throws(Stop) -> LocatedDescriptor {
-        guard let address = descriptorAddress(selector, size: isLongMode ? 16 : 8) else { throw .fault(exception, selector, external) }
+    func systemDescriptor(_ selector: UInt16, _ exception: Exception = .generalProtection, _ external: UInt32 = 0)
+        throws(Stop) -> LocatedDescriptor
+    {
+        guard let address = descriptorAddress(selector, size: isLongMode ? 16 : 8) else {
+            throw .fault(exception, selector, external)
+        }
         var descriptor = SegmentDescriptor(rawValue: try readTable(address))
         if isLongMode {
             descriptor.upper = try readTable(address &+ 8)
@@ -87,7 +93,9 @@ extension CPU {
         let old = self[segment: name]
         // Limit and size stay as they were ("unreal mode").
         let limit = old.isUsable ? old.limit : 0xFFFF
-        return SegmentRegister(base: base, limit: limit, selector: selector, attributes: (old.isUsable ? old.attributes & 0xF000 : 0) | 0x93)
+        return SegmentRegister(
+            base: base, limit: limit, selector: selector,
+            attributes: (old.isUsable ? old.attributes & 0xF000 : 0) | 0x93)
     }
 
     // MARK: Data segments
@@ -104,11 +112,14 @@ extension CPU {
     }
 
     /// SS as MOV and POP load it, or a far return (`exception` is #TS in a task switch).
-    func stackSegment(_ selector: UInt16, cpl: UInt8, _ exception: Exception, _ external: UInt32 = 0, toLong: Bool? = nil) throws(Stop) -> SegmentRegister {
+    func stackSegment(
+        _ selector: UInt16, cpl: UInt8, _ exception: Exception, _ external: UInt32 = 0, toLong: Bool? = nil
+    ) throws(Stop) -> SegmentRegister {
         let parsed = Selector(selector)
         if parsed.isNull {
             guard toLong ?? is64Bit, cpl < 3, parsed.rpl == cpl else { throw .fault(exception, 0, external) }
-            return SegmentRegister(limit: 0, selector: selector, attributes: SegmentRegister.unusable | UInt16(cpl) << 5)
+            return SegmentRegister(
+                limit: 0, selector: selector, attributes: SegmentRegister.unusable | UInt16(cpl) << 5)
         }
         var found = try descriptor(selector, exception, external)
         guard parsed.rpl == cpl, found.descriptor.isWritable, found.descriptor.dpl == cpl else {
@@ -163,7 +174,10 @@ extension CPU {
         guard !Selector(selector).isNull else { throw .generalProtection }
         guard !Selector(selector).isLocal else { throw .fault(.generalProtection, selector) }
         var found = try systemDescriptor(selector)
-        guard found.descriptor.systemType == .tss32Available || (!isLongMode && found.descriptor.systemType == .tss16Available) else {
+        guard
+            found.descriptor.systemType == .tss32Available
+                || (!isLongMode && found.descriptor.systemType == .tss16Available)
+        else {
             throw .fault(.generalProtection, selector)
         }
         guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector) }

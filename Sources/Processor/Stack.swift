@@ -49,7 +49,8 @@ struct StackFrame {
             return offset
         }
         if segment.attributes & 0x0C == 0x04 {
-            guard offset > UInt64(segment.limit), last <= (segment.attributes & SegmentRegister.big != 0 ? 0xFFFF_FFFF : 0xFFFF)
+            guard offset > UInt64(segment.limit),
+                last <= (segment.attributes & SegmentRegister.big != 0 ? 0xFFFF_FFFF : 0xFFFF)
             else { throw fault }
         } else {
             guard last <= UInt64(segment.limit) else { throw fault }

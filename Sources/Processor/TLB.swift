@@ -43,19 +43,25 @@ extension CPU {
     }
 
     /// Reads `W` at a linear address. `segment` tells #SS from #GP where the address is not canonical.
-    @inline(__always) func read<W: OperandWidth>(_ linear: UInt64, _ segment: SegmentName, as type: W.Type = W.self) throws(Stop) -> W {
+    @inline(__always) func read<W: OperandWidth>(_ linear: UInt64, _ segment: SegmentName, as type: W.Type = W.self)
+        throws(Stop) -> W
+    {
         let entry = unsafe entry(linear)
         if unsafe entry.pointee.read == tag(linear, W.self) {
-            return unsafe UnsafeRawPointer(bitPattern: UInt(linear &+ entry.pointee.addend)).unsafelyUnwrapped.loadUnaligned(as: W.self)
+            return unsafe UnsafeRawPointer(bitPattern: UInt(linear &+ entry.pointee.addend)).unsafelyUnwrapped
+                .loadUnaligned(as: W.self)
         }
         return W(truncatingIfNeeded: try readSlowly(linear, size: W.bytes, segment: segment, intent: .read))
     }
 
     /// Reads `W` that the same instruction will write: faults are those of the write.
-    @inline(__always) func readForWrite<W: OperandWidth>(_ linear: UInt64, _ segment: SegmentName, as type: W.Type = W.self) throws(Stop) -> W {
+    @inline(__always) func readForWrite<W: OperandWidth>(
+        _ linear: UInt64, _ segment: SegmentName, as type: W.Type = W.self
+    ) throws(Stop) -> W {
         let entry = unsafe entry(linear)
         if unsafe entry.pointee.write == tag(linear, W.self) {
-            return unsafe UnsafeRawPointer(bitPattern: UInt(linear &+ entry.pointee.addend)).unsafelyUnwrapped.loadUnaligned(as: W.self)
+            return unsafe UnsafeRawPointer(bitPattern: UInt(linear &+ entry.pointee.addend)).unsafelyUnwrapped
+                .loadUnaligned(as: W.self)
         }
         return W(truncatingIfNeeded: try readSlowly(linear, size: W.bytes, segment: segment, intent: .write))
     }
@@ -110,7 +116,8 @@ extension CPU {
     }
 
     /// Reads the memory operand.
-    @inline(__always) func readOperand<W: OperandWidth>(_ cursor: OpCursor, as type: W.Type = W.self) throws(Stop) -> W {
+    @inline(__always) func readOperand<W: OperandWidth>(_ cursor: OpCursor, as type: W.Type = W.self) throws(Stop) -> W
+    {
         try read(try linearAddress(cursor, size: W.bytes, .read), cursor.op.segment)
     }
 
@@ -120,7 +127,9 @@ extension CPU {
     }
 
     /// Reads, changes and writes back the memory operand (not atomically).
-    @inline(__always) func modifyOperand<W: OperandWidth>(_ cursor: OpCursor, _ change: (W) throws(Stop) -> W) throws(Stop) {
+    @inline(__always) func modifyOperand<W: OperandWidth>(_ cursor: OpCursor, _ change: (W) throws(Stop) -> W)
+        throws(Stop)
+    {
         let linear = try linearAddress(cursor, size: W.bytes, .write)
         let old: W = try readForWrite(linear, cursor.op.segment)
         try write(linear, cursor.op.segment, try change(old))

@@ -22,7 +22,10 @@ extension CPU {
         var segmentCount: Int { isWide ? 6 : 4 }
     }
 
-    func switchTask(throughGate gate: GateDescriptor, _ cause: TaskSwitchCause, next: UInt64, external: UInt32 = 0, errorCode: UInt32? = nil)
+    func switchTask(
+        throughGate gate: GateDescriptor, _ cause: TaskSwitchCause, next: UInt64, external: UInt32 = 0,
+        errorCode: UInt32? = nil
+    )
         throws(Stop)
     {
         try switchTask(to: gate.selector.rawValue, cause, next: next, external: external, errorCode: errorCode)
@@ -35,12 +38,17 @@ extension CPU {
     }
 
     /// Saves the running task with its RIP at `next` and goes on in that of `selector`.
-    func switchTask(to selector: UInt16, _ cause: TaskSwitchCause, next: UInt64, external: UInt32 = 0, errorCode: UInt32? = nil) throws(Stop) {
+    func switchTask(
+        to selector: UInt16, _ cause: TaskSwitchCause, next: UInt64, external: UInt32 = 0, errorCode: UInt32? = nil
+    ) throws(Stop) {
         let exception = cause == .iret ? Exception.invalidTSS : .generalProtection
-        guard !Selector(selector).isNull, !Selector(selector).isLocal else { throw .fault(exception, selector, external) }
+        guard !Selector(selector).isNull, !Selector(selector).isLocal else {
+            throw .fault(exception, selector, external)
+        }
         var new = try descriptor(selector, exception, external)
         let type = new.descriptor.systemType
-        let wanted: [SystemDescriptorType] = cause == .iret ? [.tss16Busy, .tss32Busy] : [.tss16Available, .tss32Available]
+        let wanted: [SystemDescriptorType] =
+            cause == .iret ? [.tss16Busy, .tss32Busy] : [.tss16Available, .tss32Available]
         guard let type, wanted.contains(type) else { throw .fault(exception, selector, external) }
         guard new.descriptor.present else { throw .fault(.segmentNotPresent, selector, external) }
         let layout = TaskLayout(isWide: type == .tss32Available || type == .tss32Busy)
@@ -52,7 +60,9 @@ extension CPU {
         if cause == .iret { oldFlags &= ~RFLAGS.NT.rawValue }
         try save(to: old, next: next, flags: oldFlags)
         if cause == .call || cause == .event { try writeSystem(new.descriptor.base, old.selector) }
-        if cause == .jump || cause == .iret, let address = descriptorAddress(old.selector) { try setBusy(false, at: address) }
+        if cause == .jump || cause == .iret, let address = descriptorAddress(old.selector) {
+            try setBusy(false, at: address)
+        }
         if cause != .iret {
             try setBusy(true, at: new.address)
             new.descriptor.rawValue |= SegmentDescriptor.busyBit
@@ -90,7 +100,9 @@ extension CPU {
 
         init(_ cpu: CPU, base: UInt64, layout: TaskLayout) throws(Stop) {
             func value(_ offset: UInt64) throws(Stop) -> UInt64 {
-                layout.isWide ? UInt64(try cpu.readTable(base &+ offset, as: UInt32.self)) : UInt64(try cpu.readTable(base &+ offset, as: UInt16.self))
+                layout.isWide
+                    ? UInt64(try cpu.readTable(base &+ offset, as: UInt32.self))
+                    : UInt64(try cpu.readTable(base &+ offset, as: UInt16.self))
             }
             isWide = layout.isWide
             rip = try value(layout.ip)
@@ -152,7 +164,9 @@ extension CPU {
         for (index, name) in names.enumerated() { self[segment: name] = .null(image.segments[index]) }
         self[segment: .ldtr] = .null(image.ldt)
         if flags & RFLAGS.VM.rawValue != 0 {
-            for (index, name) in names.enumerated() { self[segment: name] = realModeSegment(name, image.segments[index]) }
+            for (index, name) in names.enumerated() {
+                self[segment: name] = realModeSegment(name, image.segments[index])
+            }
             state.cpl = 3
             try loadLDT(image.ldt, .invalidTSS)
             return updateMode()
@@ -171,7 +185,9 @@ extension CPU {
         guard !Selector(selector).isNull else { throw .fault(.invalidTSS, selector) }
         var found = try descriptor(selector, .invalidTSS)
         let rpl = Selector(selector).rpl
-        guard found.descriptor.isCode, found.descriptor.isConforming ? found.descriptor.dpl <= rpl : found.descriptor.dpl == rpl else {
+        guard found.descriptor.isCode,
+            found.descriptor.isConforming ? found.descriptor.dpl <= rpl : found.descriptor.dpl == rpl
+        else {
             throw .fault(.invalidTSS, selector)
         }
         guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector) }

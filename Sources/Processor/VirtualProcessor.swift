@@ -20,10 +20,23 @@ internal import X86
     var reservedAddressBits: UInt64 = 0
 
     /// What the client must act on, valid after `run` returned it and while `Stop.exitBefore`/`.exitAfter` is under way.
-    var exit = ProcessorExit.requested
+    var exit: ProcessorExit {
+        unsafeAddress { unsafe UnsafePointer(exitPlace) }
+        unsafeMutableAddress { unsafe exitPlace }
+    }
+
     /// The data of reads that the client has answered for the instruction that is being executed again, and the MMIO
     /// writes that it has made.
-    var transaction = Transaction()
+    var transaction: Transaction {
+        unsafeAddress { unsafe UnsafePointer(transactionPlace) }
+        unsafeMutableAddress { unsafe transactionPlace }
+    }
+
+    // Both by address, since the checks that each access to a class's property brings showed in the cost of an exit.
+    // SAFETY: allocated and initialised in init, freed in deinit; one thread at a time.
+    private let exitPlace: UnsafeMutablePointer<ProcessorExit>
+    private let transactionPlace: UnsafeMutablePointer<Transaction>
+
     /// A handler is running: the address of the instruction is its op's.
     var isExecuting = false
     let faultContext: UnsafeMutablePointer<HostFault.Context>
@@ -32,6 +45,10 @@ internal import X86
 
     /// Breakpoints or guest debugging are on: instructions go one by one. Derived by `CPU.updateMode`.
     var isStepping = false
+    /// The guest's CPUID names AMD or Hygon.
+    var isAMD = false
+    /// CS's limit that the present lookups were checked against.
+    var codeLimit: UInt32 = 0
     /// CPL is hidden while the processor reaches its own tables and stacks (`CPU.asSupervisor`).
     var actsAsSupervisor = false
     /// The privilege level that the `.watched` table was filled at.
@@ -53,17 +70,26 @@ internal import X86
         unsafe storage = .allocate(byteCount: MemoryLayout<CPUState>.stride, alignment: 64)
         cpu = unsafe CPU(UInt(bitPattern: storage))
         blocks = BlockCache()
+        unsafe exitPlace = .allocate(capacity: 1)
+        unsafe exitPlace.initialize(to: .requested)
+        unsafe transactionPlace = .allocate(capacity: 1)
+        unsafe transactionPlace.initialize(to: Transaction())
         unsafe faultContext = .allocate(capacity: 1)
         unsafe faultContext.initialize(to: HostFault.Context(memory: Unmanaged.passUnretained(memory)))
         tlb = TLB()
         let segments = InlineArray<8, SegmentRegister>(repeating: SegmentRegister())
         unsafe cpu.pointer.initialize(
             to: CPUState(
-                tlb: tlb.entries(.supervisor), lookups: blocks.lookups, currentOp: UInt(bitPattern: blocks.idleOp), processor: self, segments: segments))
+                tlb: tlb.entries(.supervisor), lookups: blocks.lookups, currentOp: UInt(bitPattern: blocks.idleOp),
+                processor: self, segments: segments))
         reset()
     }
 
     deinit {
+        unsafe exitPlace.deinitialize(count: 1)
+        unsafe exitPlace.deallocate()
+        unsafe transactionPlace.deinitialize(count: 1)
+        unsafe transactionPlace.deallocate()
         unsafe faultContext.deallocate()
         unsafe storage.deallocate()
     }
@@ -88,9 +114,10 @@ internal import X86
         flushTranslations()
     }
 
-    /// The guest's CPUID was set: its physical address width is kept at hand.
+    /// The guest's CPUID was set: its physical address width and vendor are kept at hand.
     public func cpuidChanged() {
         let width = host.cpuid(leaf: 0x8000_0008, subleaf: 0).eax & 0xFF
+        isAMD = HostProcessor.namesAMD(host.cpuid(leaf: 0, subleaf: 0).ebx)
         reservedAddressBits = PageTableEntry.reservedAddressBits(physicalAddressBits: width == 0 ? 36 : UInt8(width))
     }
 
@@ -111,7 +138,8 @@ internal import X86
     /// Takes requests back; true where one of them was set.
     @discardableResult
     public func withdraw(_ what: ExitRequest) -> Bool {
-        unsafe exitRequests.pointee.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue & what.rawValue != 0
+        unsafe exitRequests.pointee.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue
+            & what.rawValue != 0
     }
 
     var pendingRequests: ExitRequest { unsafe ExitRequest(rawValue: exitRequests.pointee.load(ordering: .acquiring)) }

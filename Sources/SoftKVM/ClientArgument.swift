@@ -16,7 +16,8 @@ struct ClientArgument {
     /// A plain value.
     func load<T: BitwiseCopyable>(_ type: T.Type = T.self) throws(Errno) -> T {
         let size = MemoryLayout<T>.size
-        let value: T? = unsafe withUnsafeTemporaryAllocation(byteCount: size, alignment: MemoryLayout<T>.alignment) { buffer in
+        let value: T? = unsafe withUnsafeTemporaryAllocation(byteCount: size, alignment: MemoryLayout<T>.alignment) {
+            buffer in
             guard let base = buffer.baseAddress, unsafe copyIn(base, size) else { return nil }
             return unsafe base.loadUnaligned(as: T.self)
         }
@@ -53,7 +54,9 @@ struct ClientArgument {
         guard count > 0 else { return [] }
         var done = false
         let values = unsafe [T](unsafeUninitializedCapacity: count) { buffer, initialized in
-            if let base = buffer.baseAddress, unsafe copyIn(UnsafeMutableRawPointer(base), count * MemoryLayout<T>.stride) {
+            if let base = buffer.baseAddress,
+                unsafe copyIn(UnsafeMutableRawPointer(base), count * MemoryLayout<T>.stride)
+            {
                 done = true
                 initialized = count
             }

@@ -52,7 +52,9 @@ internal import Synchronization
             guard zones.contains(where: { $0.contains(bus, address, size) }) else { return false }
             let first = unsafe page.load(fromByteOffset: 0, as: UInt32.self)
             let last = unsafe page.load(fromByteOffset: 4, as: UInt32.self)
-            guard last < CoalescedRing.capacity, (first &- last &- 1) % CoalescedRing.capacity != 0 else { return false }
+            guard last < CoalescedRing.capacity, (first &- last &- 1) % CoalescedRing.capacity != 0 else {
+                return false
+            }
             let entry = unsafe page + (8 + Int(last) * 24)
             unsafe entry.storeBytes(of: address, toByteOffset: 0, as: UInt64.self)
             unsafe entry.storeBytes(of: UInt32(size), toByteOffset: 8, as: UInt32.self)

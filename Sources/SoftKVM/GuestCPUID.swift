@@ -91,7 +91,9 @@ struct GuestCPUID {
         guard wasInRange else { return registers }
         switch leaf {
         case 1:
-            if registers.ecx & 1 << 26 != 0 { registers.ecx = registers.ecx & ~(1 << 27) | (dynamics.osxsave ? 1 << 27 : 0) }
+            if registers.ecx & 1 << 26 != 0 {
+                registers.ecx = registers.ecx & ~(1 << 27) | (dynamics.osxsave ? 1 << 27 : 0)
+            }
             registers.edx = registers.edx & ~(1 << 9) | (dynamics.apicEnabled ? 1 << 9 : 0)
             registers.ecx = registers.ecx & ~(1 << 3) | (dynamics.mwait ? 1 << 3 : 0)
         case 0xD where subleaf == 0:

@@ -86,7 +86,9 @@ struct CPUIDRegisters: Equatable, Sendable {
             let value = line.split(separator: ":").last?.split(separator: " ").first
         else { return nil }
         let parts = value.split(separator: ".")
-        guard let megahertz = parts.first.flatMap({ UInt32($0) }), megahertz >= 100, megahertz < 100_000 else { return nil }
+        guard let megahertz = parts.first.flatMap({ UInt32($0) }), megahertz >= 100, megahertz < 100_000 else {
+            return nil
+        }
         let fraction = parts.count > 1 ? UInt32(parts[1].prefix(3)) ?? 0 : 0
         return megahertz * 1000 + fraction
     }

@@ -123,7 +123,8 @@ final class IOEventFDs: Sendable {
             let collides = entries.contains {
                 $0.bus == bus && $0.address == address
                     && ($0.length == 0 || entry.length == 0
-                        || ($0.length == entry.length && ($0.match == nil || entry.match == nil || $0.match == entry.match)))
+                        || ($0.length == entry.length
+                            && ($0.match == nil || entry.match == nil || $0.match == entry.match)))
             }
             if collides { return false }
             entries.append(entry)

@@ -28,7 +28,9 @@ struct MSRFilter {
         let flags: UInt32 = record.load(0)
         guard flags & ~1 == 0 else { throw .invalidArgument }
         var isEmpty = true
-        for index in 0..<MSRFilter.rangeCount where record.load(8 + index * 24 + 4, as: UInt32.self) != 0 { isEmpty = false }
+        for index in 0..<MSRFilter.rangeCount where record.load(8 + index * 24 + 4, as: UInt32.self) != 0 {
+            isEmpty = false
+        }
         allowsByDefault = flags & 1 == 0
         guard allowsByDefault || !isEmpty else { throw .invalidArgument }
         for index in 0..<MSRFilter.rangeCount {

@@ -68,7 +68,9 @@ struct MemorySlots {
         }
         if old?.guestAddress != change.guestAddress {
             for (other, slot) in slots where other != id {
-                if change.guestAddress < slot.guestAddress + slot.size && slot.guestAddress < change.guestAddress + change.size {
+                if change.guestAddress < slot.guestAddress + slot.size
+                    && slot.guestAddress < change.guestAddress + change.size
+                {
                     throw .fileExists
                 }
             }
@@ -76,7 +78,8 @@ struct MemorySlots {
         }
         let pages = old?.pages ?? PageRecords(pageCount: Int(pageCount))
         let slot = MemorySlot(
-            guestAddress: change.guestAddress, size: change.size, userAddress: change.userAddress, flags: change.flags, pages: pages)
+            guestAddress: change.guestAddress, size: change.size, userAddress: change.userAddress, flags: change.flags,
+            pages: pages)
         if slot.isLogging != (old?.isLogging ?? false) {
             // A log begins clean, or with every page in it (KVM_DIRTY_LOG_INITIALLY_SET).
             for word in 0..<pages.dirtyWordCount { _ = pages.takeDirty(word: word) }

@@ -21,7 +21,8 @@ internal import Synchronization
 
     /// The page through which port data goes.
     var portData: UnsafeMutableRawBufferPointer {
-        unsafe UnsafeMutableRawBufferPointer(start: base + VirtualCPUArea.portDataOffset, count: VirtualCPUArea.portDataSize)
+        unsafe UnsafeMutableRawBufferPointer(
+            start: base + VirtualCPUArea.portDataOffset, count: VirtualCPUArea.portDataSize)
     }
 
     /// The data of an MMIO exit inside `struct kvm_run`.

@@ -98,7 +98,8 @@ struct SupportedCPUID: Sendable {
         // AMD_SSB_NO, BTC_NO: nothing here bypasses stores or confuses branch types.
         add(
             0x8000_0008, nil,
-            CPUIDRegisters(eax: UInt32(physicalAddressBits) | 48 << 8, ebx: isAMD ? 1 << 26 | 1 << 29 : 0, ecx: 0, edx: 0))
+            CPUIDRegisters(
+                eax: UInt32(physicalAddressBits) | 48 << 8, ebx: isAMD ? 1 << 26 | 1 << 29 : 0, ecx: 0, edx: 0))
         if isAMD {
             // LFENCE serialises; SRSO_NO; TSA_SQ_NO and TSA_L1_NO.
             add(0x8000_0021, nil, CPUIDRegisters(eax: 1 << 2 | 1 << 29, ebx: 0, ecx: 6, edx: 0))
@@ -135,7 +136,9 @@ struct SupportedCPUID: Sendable {
     }
 
     func registers(_ leaf: UInt32, _ subleaf: UInt32 = 0) -> CPUIDRegisters {
-        guard let entry = entries.first(where: { $0.function == leaf && $0.index == subleaf }) else { return CPUIDRegisters() }
+        guard let entry = entries.first(where: { $0.function == leaf && $0.index == subleaf }) else {
+            return CPUIDRegisters()
+        }
         return CPUIDRegisters(eax: entry.eax, ebx: entry.ebx, ecx: entry.ecx, edx: entry.edx)
     }
 }

@@ -64,7 +64,8 @@ enum FeatureMSRs {
     /// RDCL_NO, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO,
     /// PBRSB_NO, GDS_NO, RFDS_NO: nothing here speculates. Intel SDM vol. 4, IA32_ARCH_CAPABILITIES.
     static let archCapabilities: UInt64 =
-        1 << 0 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26 | 1 << 27
+        1 << 0 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26
+        | 1 << 27
 
     static func value(_ index: UInt32) -> UInt64? {
         switch index {

@@ -52,7 +52,9 @@ extension VirtualCPU {
             store(port: port, size: size, count: count, isOut: false)
             completion = .portRead(count: min(size * count, VirtualCPUArea.portDataSize))
         case .portWrite(let port, let size, let count):
-            unsafe processor.withExitData { unsafe area.portData.copyMemory(from: $0, limit: VirtualCPUArea.portDataSize) }
+            unsafe processor.withExitData {
+                unsafe area.portData.copyMemory(from: $0, limit: VirtualCPUArea.portDataSize)
+            }
             store(port: port, size: size, count: count, isOut: true)
             completion = .resume
         case .mmioRead(let address, let size):

@@ -91,7 +91,9 @@ extension VirtualCPU {
         var area = area64
         if components & 1 != 0 {
             for word in 0..<3 { area.store(record.load(8 * word, as: UInt64.self), 8 * word) }
-            for word in 0..<16 { area.store(record.load(Area.registers + 8 * word, as: UInt64.self), Area.registers + 8 * word) }
+            for word in 0..<16 {
+                area.store(record.load(Area.registers + 8 * word, as: UInt64.self), Area.registers + 8 * word)
+            }
         } else {
             for word in 0..<3 { area.store(UInt64(0), 8 * word) }
             for word in 0..<16 { area.store(UInt64(0), Area.registers + 8 * word) }
@@ -100,7 +102,9 @@ extension VirtualCPU {
         area.store(components & 6 != 0 ? mxcsr : MXCSR.reset.rawValue, Area.mxcsr)
         for word in 0..<32 {
             area.store(components & 2 != 0 ? record.load(Area.xmm + 8 * word, as: UInt64.self) : 0, Area.xmm + 8 * word)
-            area.store(components & 4 != 0 ? record.load(Area.ymmHigh + 8 * word, as: UInt64.self) : 0, Area.ymmHigh + 8 * word)
+            area.store(
+                components & 4 != 0 ? record.load(Area.ymmHigh + 8 * word, as: UInt64.self) : 0, Area.ymmHigh + 8 * word
+            )
         }
         setArea(area)
     }

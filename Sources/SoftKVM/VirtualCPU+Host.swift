@@ -62,7 +62,8 @@ extension VirtualCPU: ProcessorHost {
 
     /// KVM_MSR_EXIT_REASON_INVAL (1), _UNKNOWN (2), _FILTER (4): to the client where it asked for that reason, else #GP.
     private func refusal(_ reason: UInt32) -> MSRAnswer {
-        machine.configuration.withLock { $0.userSpaceMSRs } & UInt64(reason) != 0 ? .userspace(reason: reason) : .invalid
+        machine.configuration.withLock { $0.userSpaceMSRs } & UInt64(reason) != 0
+            ? .userspace(reason: reason) : .invalid
     }
 
     private func knowsMSR(_ index: UInt32) -> Bool { readMSR(index, fromHost: true) != nil || 0x800...0x8FF ~= index }
@@ -126,7 +127,8 @@ extension VirtualCPU: ProcessorHost {
             case Hypercall.sendIPI where has(ParavirtualFeatures.sendIPI):
                 let bitmap = is64Bit ? [rbx, rcx] : [rbx | rcx << 32]
                 result = Int64(
-                    chipset?.sendIPIs(bitmap: bitmap, minimum: UInt32(truncatingIfNeeded: rdx), icr: UInt32(truncatingIfNeeded: rsi))
+                    chipset?.sendIPIs(
+                        bitmap: bitmap, minimum: UInt32(truncatingIfNeeded: rdx), icr: UInt32(truncatingIfNeeded: rsi))
                         ?? Int(Hypercall.noSystemCall))
             case Hypercall.schedYield where has(ParavirtualFeatures.schedYield):
                 sched_yield()

@@ -90,7 +90,9 @@ extension VirtualCPU {
             shift = 21
         }
         while true {
-            guard let entry = machine.readPhysical(table + (linear >> shift & 511) * 8), entry & 1 != 0 else { return nil }
+            guard let entry = machine.readPhysical(table + (linear >> shift & 511) * 8), entry & 1 != 0 else {
+                return nil
+            }
             if shift == 12 || (entry & 1 << 7 != 0 && shift <= 30) {
                 let mask: UInt64 = 1 << shift - 1
                 return entry & frame & ~mask | linear & mask
@@ -101,7 +103,8 @@ extension VirtualCPU {
     }
 
     private func legacyAddress(_ linear: UInt64, _ cr3: UInt64) -> UInt64? {
-        guard let directory = machine.readPhysical32((cr3 & 0xFFFF_F000) + (linear >> 22) * 4), directory & 1 != 0 else { return nil }
+        guard let directory = machine.readPhysical32((cr3 & 0xFFFF_F000) + (linear >> 22) * 4), directory & 1 != 0
+        else { return nil }
         if directory & 1 << 7 != 0, processor.state.cr4 & CR4.PSE.rawValue != 0 {
             // Bits 20…13 are bits 39…32 of the address.
             return UInt64(directory & 0xFFC0_0000) | UInt64(directory >> 13 & 0xFF) << 32 | linear & 0x3F_FFFF

@@ -11,7 +11,8 @@ extension VirtualCPU {
     /// The MSRs that live in the processor's state: it reads and writes them for the guest, and checks for both.
     static func isHeldByProcessor(_ index: UInt32) -> Bool {
         switch MSR(index) {
-        case .IA32_EFER, .IA32_STAR, .IA32_LSTAR, .IA32_CSTAR, .IA32_FMASK, .IA32_FS_BASE, .IA32_GS_BASE, .IA32_KERNEL_GS_BASE,
+        case .IA32_EFER, .IA32_STAR, .IA32_LSTAR, .IA32_CSTAR, .IA32_FMASK, .IA32_FS_BASE, .IA32_GS_BASE,
+            .IA32_KERNEL_GS_BASE,
             .IA32_TSC_AUX, .IA32_SYSENTER_CS, .IA32_SYSENTER_ESP, .IA32_SYSENTER_EIP, .IA32_PAT, .IA32_DEBUGCTL,
             .IA32_MISC_ENABLE, .IA32_XSS:
             true
@@ -99,11 +100,13 @@ extension VirtualCPU {
             guard value & ~2 == 0 else { return false }
             msrs.deConfiguration = value
         case .KVM_WALL_CLOCK, .KVM_WALL_CLOCK_NEW:
-            guard offers(index == 0x11 ? ParavirtualFeatures.clocksource : ParavirtualFeatures.clocksource2, fromHost) else { return false }
+            guard offers(index == 0x11 ? ParavirtualFeatures.clocksource : ParavirtualFeatures.clocksource2, fromHost)
+            else { return false }
             msrs.wallClock = value
             if fromHost { doorbell.timeChanged() } else { writeWallClock() }
         case .KVM_SYSTEM_TIME, .KVM_SYSTEM_TIME_NEW:
-            guard offers(index == 0x12 ? ParavirtualFeatures.clocksource : ParavirtualFeatures.clocksource2, fromHost) else { return false }
+            guard offers(index == 0x12 ? ParavirtualFeatures.clocksource : ParavirtualFeatures.clocksource2, fromHost)
+            else { return false }
             msrs.systemTime = value
             msrs.usesOldClock = index == 0x12
             if fromHost { doorbell.timeChanged() } else { updateGuestTime() }

@@ -84,7 +84,8 @@ extension VirtualCPU {
         } else if processor.rflags & RFLAGS.VM.rawValue != 0 {
             processor.state.cpl = 3
         } else {
-            processor.state.cpl = UInt8(truncatingIfNeeded: processor.state.segments[Int(SegmentName.ss.rawValue)].attributes >> 5) & 3
+            processor.state.cpl =
+                UInt8(truncatingIfNeeded: processor.state.segments[Int(SegmentName.ss.rawValue)].attributes >> 5) & 3
         }
     }
 
@@ -159,7 +160,9 @@ extension VirtualCPU {
         if isPAEPaging(cr0, cr4, efer) {
             for index in 0..<4 {
                 processor.state.pdptes[index] =
-                    flags != 0 ? record.load(SpecialRegisters.pdptrs2 + 8 * index) : machine.readPhysical((cr3 & ~31) + UInt64(8 * index)) ?? 0
+                    flags != 0
+                    ? record.load(SpecialRegisters.pdptrs2 + 8 * index)
+                    : machine.readPhysical((cr3 & ~31) + UInt64(8 * index)) ?? 0
             }
         }
         if !isSecond {
@@ -175,7 +178,9 @@ extension VirtualCPU {
         updatePrivilege()
         processor.stateChanged()
         // Older clients reset a halted boot processor by its registers alone.
-        if isBoot, processor.state.rip == 0xFFF0, cs.selector == 0xF000, cs.base == 0xFFFF_0000, cr0 & CR0.PE.rawValue == 0 {
+        if isBoot, processor.state.rip == 0xFFF0, cs.selector == 0xF000, cs.base == 0xFFFF_0000,
+            cr0 & CR0.PE.rawValue == 0
+        {
             mpState = .runnable
         }
     }

@@ -99,7 +99,9 @@ extension VirtualCPU {
     private func waitForStartUp() throws(Errno) -> Int32 {
         let run = area.run
         if run.immediateExit != 0 { throw .interrupted }
-        doorbell.wait { doorbell.isKicked || !(doorbell.status?.pending.isDisjoint(with: [.initialize, .startUp]) ?? true) }
+        doorbell.wait {
+            doorbell.isKicked || !(doorbell.status?.pending.isDisjoint(with: [.initialize, .startUp]) ?? true)
+        }
         if takeChipsetEvents() { return 0 }
         if doorbell.isKicked {
             run.exitReason = .intr
@@ -115,7 +117,9 @@ extension VirtualCPU {
             guard let status = doorbell.status else { return queuedInterrupt != nil || pendingNMIs > 0 }
             let pending = status.pending
             if mpState != .halted { return !pending.isDisjoint(with: [.initialize, .startUp]) }
-            if !pending.isDisjoint(with: [.initialize, .startUp, .unhalt, .systemManagement, .ioapicEOI]) { return true }
+            if !pending.isDisjoint(with: [.initialize, .startUp, .unhalt, .systemManagement, .ioapicEOI]) {
+                return true
+            }
             if pendingNMIs > 0 || pending.contains(.nmi) { return true }
             return hasDeliverableInterrupt
         }
@@ -146,7 +150,9 @@ extension VirtualCPU {
     /// Whether KVM_INTERRUPT would be delivered at once.
     private var isReadyForInterrupt: Bool {
         let state = processor.state
-        guard processor.rflags & 1 << 9 != 0, state.interruptShadow == 0, !state.pendingException.isPending else { return false }
+        guard processor.rflags & 1 << 9 != 0, state.interruptShadow == 0, !state.pendingException.isPending else {
+            return false
+        }
         if queuedInterrupt != nil { return false }
         return chipset == nil || acceptsClientInterrupts
     }

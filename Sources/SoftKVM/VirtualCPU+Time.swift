@@ -56,7 +56,9 @@ extension VirtualCPU {
     /// KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET: struct kvm_device_attr { flags, group, attr, addr }.
     func deviceAttribute(_ request: Request, _ argument: ClientArgument) throws(Errno) {
         let record = Record(try argument.loadBytes(24))
-        guard record.load(4, as: UInt32.self) == 0, record.load(8, as: UInt64.self) == 0 else { throw .noSuchDeviceOrAddress }
+        guard record.load(4, as: UInt32.self) == 0, record.load(8, as: UInt64.self) == 0 else {
+            throw .noSuchDeviceOrAddress
+        }
         let place = ClientArgument(record.load(16, as: UInt64.self))
         if request == .getDeviceAttr {
             try place.store(tsc.offset)

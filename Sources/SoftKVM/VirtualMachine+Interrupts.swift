@@ -79,13 +79,15 @@ extension VirtualMachine {
             let flags: UInt32 = record.load(at + 8)
             switch record.load(at + 4, as: UInt32.self) {
             case 1:
-                guard flags == 0, let controller = GSIRouting.Controller(rawValue: Int(record.load(at + 16, as: UInt32.self)))
+                guard flags == 0,
+                    let controller = GSIRouting.Controller(rawValue: Int(record.load(at + 16, as: UInt32.self)))
                 else { throw .invalidArgument }
                 entries.append(.init(gsi: gsi, target: .pin(controller, record.load(at + 20))))
             case 2:
                 // KVM_MSI_VALID_DEVID means nothing here.
                 guard flags & ~1 == 0 else { throw .invalidArgument }
-                entries.append(.init(gsi: gsi, target: .message(address: record.load(at + 16), data: record.load(at + 24))))
+                entries.append(
+                    .init(gsi: gsi, target: .message(address: record.load(at + 16), data: record.load(at + 24))))
             default: throw .invalidArgument
             }
         }

@@ -69,7 +69,8 @@ extension VirtualMachine {
             do throws(Errno) {
                 let slot = try slots.logged(record.load(0))
                 let total = slot.size >> 12
-                guard first <= total, pageCount <= total - first, pageCount == total - first || pageCount & 63 == 0 else {
+                guard first <= total, pageCount <= total - first, pageCount == total - first || pageCount & 63 == 0
+                else {
                     throw .invalidArgument
                 }
                 let words: [UInt64] = try source.loadArray(Int((pageCount + 63) / 64))

@@ -138,7 +138,8 @@ public enum CPUIDLeaves {
                 entries.append(
                     CPUIDFeature(
                         leaf: leaf, subleaf: subleaf, register: register, bit: bit, name: name,
-                        feature: named[parts.count > 2 ? String(parts[2]) : name], offered: isMarked, needsHost: mark == "*"))
+                        feature: named[parts.count > 2 ? String(parts[2]) : name], offered: isMarked,
+                        needsHost: mark == "*"))
             }
         }
         return entries

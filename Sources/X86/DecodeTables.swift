@@ -133,7 +133,9 @@
         if row.onlyProtected || row.isVEX { require(Key.realOrV86, 0) }
         if row.isVEX {
             var usesVVVV = false
-            for index in 0..<4 where row.operands[index].kind == .H || row.operands[index].kind == .B { usesVVVV = true }
+            for index in 0..<4 where row.operands[index].kind == .H || row.operands[index].kind == .B {
+                usesVVVV = true
+            }
             if !usesVVVV { require(Key.vvvv, 0) }
         }
         return candidate

@@ -68,7 +68,8 @@ public enum Disassembler {
         case .x87(let number): "st(\(number))"
         case .memory(let size): memory(instruction, size)
         case .immediate(let size):
-            instruction.mnemonic == .enter && size == 1 ? hex(UInt64(instruction.immediate2)) : signed(instruction.immediate)
+            instruction.mnemonic == .enter && size == 1
+                ? hex(UInt64(instruction.immediate2)) : signed(instruction.immediate)
         case .relative: hex(instruction.branchTarget(rip: rip))
         case .farPointer: hex(UInt64(instruction.immediate2)) + ":" + hex(instruction.immediate)
         case .stringSource: "\(instruction.memory.segment):[\(register(6, instruction.addressSize))]"

@@ -64,12 +64,13 @@ extension Encoder {
         let base = isMemory ? memoryBase.rawValue : row.hasModRM ? rm : opcodeRegister
         if row.isVEX {
             let map = instruction.map.rawValue
-            let prefix: UInt8 = switch row.prefix {
-            case .p66: 1
-            case .pF3: 2
-            case .pF2: 3
-            default: 0
-            }
+            let prefix: UInt8 =
+                switch row.prefix {
+                case .p66: 1
+                case .pF3: 2
+                case .pF2: 3
+                default: 0
+                }
             code += [
                 0xC4, (reg & 8 != 0 ? 0 : 0x80) | 0x40 | (base & 8 != 0 ? 0 : 0x20) | map,
                 (instruction.rexW ? 0x80 : 0) | (~vvvv & 15) << 3 | (instruction.vectorLength == 32 ? 4 : 0) | prefix,

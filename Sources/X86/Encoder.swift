@@ -40,7 +40,8 @@ public struct Encoder: Sendable {
 
     /// The same with a register as the second operand.
     public mutating func register(
-        prefix: UInt8? = nil, wide: Bool = false, opcode: [UInt8], register: UInt8, _ rm: UInt8, byteRegister: Bool = false
+        prefix: UInt8? = nil, wide: Bool = false, opcode: [UInt8], register: UInt8, _ rm: UInt8,
+        byteRegister: Bool = false
     ) {
         if let prefix { bytes.append(prefix) }
         rex(wide: wide, register: register, index: 0, base: rm, force: byteRegister && (register > 3 || rm > 3))
@@ -86,7 +87,8 @@ public struct Encoder: Sendable {
     /// MOV between registers of 1, 2, 4 or 8 bytes.
     public mutating func mov(_ destination: GeneralRegister, _ source: GeneralRegister, size: UInt8 = 8) {
         register(
-            prefix: size == 2 ? 0x66 : nil, wide: size == 8, opcode: [size == 1 ? 0x88 : 0x89], register: source.rawValue,
+            prefix: size == 2 ? 0x66 : nil, wide: size == 8, opcode: [size == 1 ? 0x88 : 0x89],
+            register: source.rawValue,
             destination.rawValue, byteRegister: size == 1)
     }
 
@@ -134,7 +136,8 @@ public struct Encoder: Sendable {
     }
 
     /// Register with [memory].
-    public mutating func alu(_ operation: Operation, _ destination: GeneralRegister, _ source: Memory, size: UInt8 = 8) {
+    public mutating func alu(_ operation: Operation, _ destination: GeneralRegister, _ source: Memory, size: UInt8 = 8)
+    {
         memory(
             prefix: size == 2 ? 0x66 : nil, wide: size == 8, opcode: [operation.rawValue << 3 | (size == 1 ? 2 : 3)],
             register: destination.rawValue, source, byteRegister: size == 1)

@@ -208,7 +208,9 @@ struct OpcodeRowParser {
         guard let letter = name.utf8.first, let kind = kind(letter) else { return nil }
         form.kind = kind
         let sizes = split(Array(name.utf8.dropFirst())[...], UInt8(ascii: "/"))
-        guard let size = size(sizes.first ?? ""), let memory = sizes.count > 1 ? self.size(sizes[1]) : size else { return nil }
+        guard let size = size(sizes.first ?? ""), let memory = sizes.count > 1 ? self.size(sizes[1]) : size else {
+            return nil
+        }
         form.size = size
         form.memorySize = memory
         if kind == .I, size == .z { form.kind = .signedI }

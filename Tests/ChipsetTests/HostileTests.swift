@@ -43,7 +43,8 @@ import Testing
                 _ = chipset.readMMIO(value, size: size)
             case 13:
                 chipset.setLine(
-                    UInt32(other % 26), level: value & 1 != 0, source: .init(rawValue: UInt8(truncatingIfNeeded: value)),
+                    UInt32(other % 26), level: value & 1 != 0,
+                    source: .init(rawValue: UInt8(truncatingIfNeeded: value)),
                     wantsStatus: value & 2 != 0)
             case 14: chipset.deliverMSI(address: other, data: UInt32(truncatingIfNeeded: value))
             case 15: _ = chipset.acknowledge(cpu)
@@ -67,7 +68,8 @@ import Testing
         func byte() -> UInt8 { UInt8(truncatingIfNeeded: random.next() >> 30) }
         var pic = PICState()
         for field in [
-            \PICState.lastIRR, \.irr, \.imr, \.isr, \.priorityAdd, \.irqBase, \.readRegisterSelect, \.poll, \.specialMask,
+            \PICState.lastIRR, \.irr, \.imr, \.isr, \.priorityAdd, \.irqBase, \.readRegisterSelect, \.poll,
+            \.specialMask,
             \.initState, \.autoEOI, \.rotateOnAutoEOI, \.specialFullyNestedMode, \.init4, \.elcr, \.elcrMask,
         ] {
             pic[keyPath: field] = byte()

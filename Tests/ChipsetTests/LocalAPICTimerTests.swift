@@ -29,7 +29,9 @@ import Testing
         #expect(chipset.nextDeadline == nil)
     }
 
-    @Test("divide configuration", arguments: zip([UInt32(0), 1, 2, 3, 8, 9, 10, 11], [UInt64(2), 4, 8, 16, 32, 64, 128, 1]))
+    @Test(
+        "divide configuration",
+        arguments: zip([UInt32(0), 1, 2, 3, 8, 9, 10, 11], [UInt64(2), 4, 8, 16, 32, 64, 128, 1]))
     func divisor(configuration: UInt32, divisor: UInt64) {
         let machine = machine()
         machine.write(0x3E0, configuration)

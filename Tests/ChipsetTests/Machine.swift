@@ -32,8 +32,16 @@ final class Machine: Sendable {
 
     var now: UInt64 { log.record.withLock { $0.now } }
     var deadlineChanges: Int { log.record.withLock { $0.deadlineChanges } }
-    func takeWakes() -> [Int] { log.record.withLock { record in defer { record.wakes = [] }; return record.wakes } }
-    func takeEnded() -> [UInt32] { log.record.withLock { record in defer { record.ended = [] }; return record.ended } }
+    func takeWakes() -> [Int] {
+        log.record.withLock { record in
+            defer { record.wakes = [] }; return record.wakes
+        }
+    }
+    func takeEnded() -> [UInt32] {
+        log.record.withLock { record in
+            defer { record.ended = [] }; return record.ended
+        }
+    }
 
     /// Lets time pass and fires what is due.
     func pass(_ nanoseconds: UInt64) {

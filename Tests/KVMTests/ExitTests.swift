@@ -98,7 +98,9 @@ import Testing
             })
         try cpu.run()
         do {
-            guard case .mmioWrite(let write) = cpu.exit else { throw UnexpectedExit(cpu.exit.reason, cpu.exit.rawBytes) }
+            guard case .mmioWrite(let write) = cpu.exit else {
+                throw UnexpectedExit(cpu.exit.reason, cpu.exit.rawBytes)
+            }
             #expect(write.address == 0xfee0_0300)
             #expect(write.size == 3)
             #expect(write.value == 0x030201)

@@ -114,7 +114,8 @@ import Testing
         let got = try cpu.msrs([0x174, 0x4000_fff0, 0x175])
         #expect(got.count == 1)
         let entries = [
-            kvm_msr_entry(index: 0x175, reserved: 0, data: 0x55), kvm_msr_entry(index: 0x4000_fff0, reserved: 0, data: 1),
+            kvm_msr_entry(index: 0x175, reserved: 0, data: 0x55),
+            kvm_msr_entry(index: 0x4000_fff0, reserved: 0, data: 1),
             kvm_msr_entry(index: 0x176, reserved: 0, data: 0x66),
         ]
         #expect(try cpu.setMSRs(entries) == 1)

@@ -46,12 +46,15 @@ import X86
                     let native = harness.native(bytes, state)
                     let trapped = unsafe Trap.taken
                     let (ours, stop) = harness.interpreted(bytes, state)
-                    let name = "\(row.mnemonic) \(FloatingPointTests.hex(bytes)) MXCSR \(String(state.xsave[3], radix: 16))"
+                    let name =
+                        "\(row.mnemonic) \(FloatingPointTests.hex(bytes)) MXCSR \(String(state.xsave[3], radix: 16))"
                     #expect(trapped == (stop == .fault(19)), "\(name) host \(String(native.xsave[3], radix: 16))")
                     #expect(stop == nil || stop == .fault(19), "\(name)")
                     // A trapped underflow: whether the result would have been exact with a larger exponent range is not known here.
                     let flags: UInt64 = trapped && native.xsave[3] & 16 != 0 ? 0x1F : 0x3F
-                    #expect(native.xsave[3] & flags == ours.xsave[3] & flags, "\(name): flags \(native.xsave[3] & 0x3F) ours \(ours.xsave[3] & 0x3F)")
+                    #expect(
+                        native.xsave[3] & flags == ours.xsave[3] & flags,
+                        "\(name): flags \(native.xsave[3] & 0x3F) ours \(ours.xsave[3] & 0x3F)")
                     #expect(native.xsave[20..<52] == ours.xsave[20..<52], "\(name)")
                     #expect(native.general == ours.general, "\(name)")
                     #expect(native.flags == ours.flags, "\(name)")
@@ -118,7 +121,8 @@ import X86
             cpu.state.xcr0 = xcr0
             return harness.interpreted(bytes, state, mode: mode).1
         }
-        let fld1: [UInt8] = [0xD9, 0xE8], wait: [UInt8] = [0x9B], paddb: [UInt8] = [0x0F, 0xFC, 0xC1], addps: [UInt8] = [0x0F, 0x58, 0xC1]
+        let fld1: [UInt8] = [0xD9, 0xE8], wait: [UInt8] = [0x9B], paddb: [UInt8] = [0x0F, 0xFC, 0xC1],
+            addps: [UInt8] = [0x0F, 0x58, 0xC1]
         let vaddps: [UInt8] = [0xC5, 0xF0, 0x58, 0xC2]
         for bytes in [fld1, wait, paddb, addps, vaddps] { #expect(stop(bytes) == nil) }
         let em = CR0.EM.rawValue, ts = CR0.TS.rawValue, mp = CR0.MP.rawValue

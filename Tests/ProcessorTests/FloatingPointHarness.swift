@@ -72,10 +72,13 @@ import X86
     /// Runs `instruction` on the host. RSP is the host's; the instruction must not use it.
     func native(_ instruction: [UInt8], _ state: State) -> State {
         var bytes: [UInt8] = []
-        func quad(_ value: UInt64) { for shift in 0..<8 as Range<UInt64> { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * shift))) } }
+        func quad(_ value: UInt64) {
+            for shift in 0..<8 as Range<UInt64> { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * shift))) }
+        }
         let base = UInt64(UInt(bitPattern: unsafe context))
         bytes += [0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57, 0x48, 0x83, 0xEC, 0x08]
-        bytes += [0xB8, 7, 0, 0, 0, 0x31, 0xD2, 0x48, 0x0F, 0xAE, 0xAF, 0, 1, 0, 0]  // mov eax, 7; xor edx, edx; xrstor64 [rdi + 256]
+        // mov eax, 7; xor edx, edx; xrstor64 [rdi + 256]
+        bytes += [0xB8, 7, 0, 0, 0, 0x31, 0xD2, 0x48, 0x0F, 0xAE, 0xAF, 0, 1, 0, 0]
         bytes += [0xFF, 0xB7, 128, 0, 0, 0, 0x9D]  // push [rdi + 128]; popfq
         for register in [0, 1, 2, 3, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 7] as [UInt8] {
             bytes += [register >= 8 ? 0x4C : 0x48, 0x8B, 0x47 | (register & 7) << 3, register * 8]
@@ -89,24 +92,37 @@ import X86
         for register in [1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] as [UInt8] {
             bytes += [register >= 8 ? 0x4C : 0x48, 0x89, 0x40 | (register & 7) << 3, register * 8]
         }
-        bytes += [0x9C, 0x8F, 0x80, 128, 0, 0, 0]  // pushfq; pop [rax + 128]
-        bytes += [0x48, 0x89, 0xC7, 0xB8, 7, 0, 0, 0, 0x31, 0xD2, 0x48, 0x0F, 0xAE, 0xA7, 0, 1, 0, 0]  // xsave64 [rdi + 256]
+        // pushfq; pop [rax + 128]
+        bytes += [0x9C, 0x8F, 0x80, 128, 0, 0, 0]
+        // xsave64 [rdi + 256]
+        bytes += [0x48, 0x89, 0xC7, 0xB8, 7, 0, 0, 0, 0x31, 0xD2, 0x48, 0x0F, 0xAE, 0xA7, 0, 1, 0, 0]
         bytes += [0xDB, 0xE3, 0xC5, 0xF8, 0x77]  // fninit; vzeroupper
         bytes += [0xC7, 0x44, 0x24, 0xF8, 0x80, 0x1F, 0, 0, 0x0F, 0xAE, 0x54, 0x24, 0xF8]  // ldmxcsr 1F80h
         bytes += [0x48, 0x83, 0xC4, 0x08, 0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5D, 0x5B, 0xC3]
-        unsafe bytes.withUnsafeBytes { unsafe UnsafeMutableRawBufferPointer(start: code, count: 4096).copyMemory(from: $0) }
+        unsafe bytes.withUnsafeBytes {
+            unsafe UnsafeMutableRawBufferPointer(start: code, count: 4096).copyMemory(from: $0)
+        }
 
-        for index in 0..<16 { unsafe context.storeBytes(of: state.general[index], toByteOffset: index * 8, as: UInt64.self) }
-        unsafe context.storeBytes(of: state.flags & FloatingPointHarness.flagsMask | 2, toByteOffset: 128, as: UInt64.self)
-        for index in 0..<104 { unsafe context.storeBytes(of: state.xsave[index], toByteOffset: 256 + index * 8, as: UInt64.self) }
+        for index in 0..<16 {
+            unsafe context.storeBytes(of: state.general[index], toByteOffset: index * 8, as: UInt64.self)
+        }
+        unsafe context.storeBytes(
+            of: state.flags & FloatingPointHarness.flagsMask | 2, toByteOffset: 128, as: UInt64.self)
+        for index in 0..<104 {
+            unsafe context.storeBytes(of: state.xsave[index], toByteOffset: 256 + index * 8, as: UInt64.self)
+        }
         unsafe context.storeBytes(of: 7, toByteOffset: 256 + 512, as: UInt64.self)
         setMemory(state.memory)
         // SAFETY: the code keeps to the C calling convention.
         unsafe unsafeBitCast(code, to: (@convention(c) (UInt) -> Void).self)(UInt(base))
         var after = state
-        for index in 0..<16 where index != 4 { after.general[index] = unsafe context.load(fromByteOffset: index * 8, as: UInt64.self) }
+        for index in 0..<16 where index != 4 {
+            after.general[index] = unsafe context.load(fromByteOffset: index * 8, as: UInt64.self)
+        }
         after.flags = unsafe context.load(fromByteOffset: 128, as: UInt64.self) & FloatingPointHarness.flagsMask
-        for index in 0..<104 { after.xsave[index] = unsafe context.load(fromByteOffset: 256 + index * 8, as: UInt64.self) }
+        for index in 0..<104 {
+            after.xsave[index] = unsafe context.load(fromByteOffset: 256 + index * 8, as: UInt64.self)
+        }
         after.memory = memory
         lastNativeAddress = place
         return after
@@ -115,7 +131,9 @@ import X86
     private(set) var lastNativeAddress: UInt64 = 0
 
     private func setMemory(_ bytes: [UInt8]) {
-        unsafe bytes.withUnsafeBytes { unsafe UnsafeMutableRawBufferPointer(start: page + 3072, count: 1024).copyMemory(from: $0) }
+        unsafe bytes.withUnsafeBytes {
+            unsafe UnsafeMutableRawBufferPointer(start: page + 3072, count: 1024).copyMemory(from: $0)
+        }
     }
 
     /// The last kilobyte of the first page.
@@ -124,7 +142,9 @@ import X86
     // MARK: The interpreter
 
     /// Runs it in the interpreter; nil for the stop where there is none. `rip`: of the instruction.
-    func interpreted(_ instruction: [UInt8], _ state: State, rip: UInt64 = 0, mode: CodeMode = CodeMode(rawValue: 8)) -> (State, Stop?) {
+    func interpreted(_ instruction: [UInt8], _ state: State, rip: UInt64 = 0, mode: CodeMode = CodeMode(rawValue: 8))
+        -> (State, Stop?)
+    {
         let cpu = processor.cpu
         cpu.state.codeMode = mode
         for index in 0..<16 { cpu.state.registers[index] = state.general[index] }

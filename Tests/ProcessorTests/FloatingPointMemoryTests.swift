@@ -7,7 +7,8 @@ import X86
 @Suite struct FloatingPointMemoryTests {
     typealias State = FloatingPointHarness.State
 
-    private func compare(_ harness: FloatingPointHarness, _ bytes: [UInt8], _ state: State, ignoring: [Range<Int>] = []) {
+    private func compare(_ harness: FloatingPointHarness, _ bytes: [UInt8], _ state: State, ignoring: [Range<Int>] = [])
+    {
         let native = harness.native(bytes, state)
         let (ours, stop) = harness.interpreted(bytes, state, rip: harness.lastNativeAddress)
         let name = FloatingPointTests.hex(bytes)
@@ -20,7 +21,8 @@ import X86
             if index > 3, index < 20, index & 1 == 1 { mask = 0xFFFF }
             #expect(native.xsave[index] & mask == ours.xsave[index] & mask, "\(name) xsave[\(index)]")
         }
-        for index in 0..<1024 where native.memory[index] != ours.memory[index] && !ignoring.contains(where: { $0.contains(index) }) {
+        for index in 0..<1024
+        where native.memory[index] != ours.memory[index] && !ignoring.contains(where: { $0.contains(index) }) {
             Issue.record("\(name): memory[\(index)] \(native.memory[index]), ours \(ours.memory[index])")
             break
         }
@@ -33,8 +35,12 @@ import X86
             var state = FloatingPointTests.state(harness, &random)
             state.general[6] = harness.address + 3072 + 256
             // A likely environment: control and status with nothing unmasked pending.
-            for (offset, value) in [(0, state.xsave[0] & 0xFF7F | 0x3F), (4, random.next() & 0x7F7F), (8, random.next())] {
-                for byte in 0..<2 { state.memory[256 + offset + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * byte)) }
+            for (offset, value) in [
+                (0, state.xsave[0] & 0xFF7F | 0x3F), (4, random.next() & 0x7F7F), (8, random.next()),
+            ] {
+                for byte in 0..<2 {
+                    state.memory[256 + offset + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * byte))
+                }
             }
             // The pointers that AMD's processors don't keep.
             let pointers = [256 + 12..<256 + 28]
@@ -80,7 +86,9 @@ import X86
             // An image that may be loaded.
             for word in 0..<104 where word < 64 || word >= 72 {
                 let value = FloatingPointTests.state(harness, &random).xsave[word]
-                for byte in 0..<8 { state.memory[word * 8 + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * byte)) }
+                for byte in 0..<8 {
+                    state.memory[word * 8 + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * byte))
+                }
             }
             for byte in 8..<24 { state.memory[byte] = 0 }
             compare(harness, [0x48, 0x0F, 0xAE, 0x0E], state)  // fxrstor
@@ -104,7 +112,9 @@ import X86
                         for base in [24, 76] {
                             let small = row.opcode & 1 != 0
                             state.xsave[base + word] =
-                                small ? random.below(16) &- 8 : (random.below(16) &- 8) & 0xFFFF_FFFF | (random.below(16) &- 8) << 32
+                                small
+                                ? random.below(16) &- 8
+                                : (random.below(16) &- 8) & 0xFFFF_FFFF | (random.below(16) &- 8) << 32
                         }
                     }
                     // vgather… xmm1, [rsi + xmm2 * scale], xmm3
@@ -126,10 +136,13 @@ import X86
     }
 
     /// A store or load that reaches a page which isn't there changes nothing.
-    @Test(arguments: [
-        [0x0F, 0x11, 0x0E], [0x0F, 0x10, 0x0E], [0xC5, 0xFC, 0x11, 0x0E], [0xC5, 0xFC, 0x10, 0x0E], [0xDD, 0x1E], [0xDB, 0x3E], [0xDD, 0x06],
-        [0xDB, 0x2E], [0xD9, 0x36], [0xDD, 0x36], [0x0F, 0x7F, 0x0E], [0x0F, 0xFC, 0x0E], [0xC5, 0xF0, 0x58, 0x0E], [0xC4, 0xE2, 0x7D, 0x2E, 0x0E],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [0x0F, 0x11, 0x0E], [0x0F, 0x10, 0x0E], [0xC5, 0xFC, 0x11, 0x0E], [0xC5, 0xFC, 0x10, 0x0E], [0xDD, 0x1E],
+            [0xDB, 0x3E], [0xDD, 0x06],
+            [0xDB, 0x2E], [0xD9, 0x36], [0xDD, 0x36], [0x0F, 0x7F, 0x0E], [0x0F, 0xFC, 0x0E], [0xC5, 0xF0, 0x58, 0x0E],
+            [0xC4, 0xE2, 0x7D, 0x2E, 0x0E],
+        ] as [[UInt8]])
     func faultsArePrecise(_ bytes: [UInt8]) {
         let harness = FloatingPointHarness()
         var random = FloatingPointRandom(11)
@@ -175,8 +188,13 @@ import X86
         var random = FloatingPointRandom(17)
         var state = FloatingPointTests.state(harness, &random)
         state.general[6] += 4
-        let faulting: [[UInt8]] = [[0x0F, 0x28, 0x0E], [0x0F, 0x29, 0x0E], [0x66, 0x0F, 0xFC, 0x0E], [0xC5, 0xF8, 0x28, 0x0E], [0xC5, 0xFC, 0x29, 0x0E]]
-        for bytes in faulting { #expect(harness.interpreted(bytes, state).1 == .generalProtection, "\(FloatingPointTests.hex(bytes))") }
+        let faulting: [[UInt8]] = [
+            [0x0F, 0x28, 0x0E], [0x0F, 0x29, 0x0E], [0x66, 0x0F, 0xFC, 0x0E], [0xC5, 0xF8, 0x28, 0x0E],
+            [0xC5, 0xFC, 0x29, 0x0E],
+        ]
+        for bytes in faulting {
+            #expect(harness.interpreted(bytes, state).1 == .generalProtection, "\(FloatingPointTests.hex(bytes))")
+        }
         let fine: [[UInt8]] = [[0x0F, 0x10, 0x0E], [0xC5, 0xF1, 0xFC, 0x0E], [0x66, 0x0F, 0x3A, 0x63, 0x0E, 0]]
         for bytes in fine { #expect(harness.interpreted(bytes, state).1 == nil, "\(FloatingPointTests.hex(bytes))") }
         state.general[6] = harness.address + 3072 + 8

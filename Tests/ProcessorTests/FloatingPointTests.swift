@@ -73,7 +73,9 @@ import X86
         return bytes
     }
 
-    static func state(_ harness: FloatingPointHarness, _ random: inout FloatingPointRandom) -> FloatingPointHarness.State {
+    static func state(_ harness: FloatingPointHarness, _ random: inout FloatingPointRandom)
+        -> FloatingPointHarness.State
+    {
         var state = FloatingPointHarness.State()
         for index in 0..<16 { state.general[index] = random.word() }
         if random.below(2) == 0 { state.general[0] = random.below(40) &- 20 }
@@ -123,7 +125,9 @@ import X86
             for form in forms(row) {
                 for _ in 0..<rounds {
                     let bytes = encode(row, memory: form.memory, wide: form.wide, &random)
-                    guard let decoded = try? Decoder.decode(bytes, codeSize: .bits64), Int(decoded.row) == number else { break }
+                    guard let decoded = try? Decoder.decode(bytes, codeSize: .bits64), Int(decoded.row) == number else {
+                        break
+                    }
                     guard HostProcessor.offered.permits(row.feature(vectorLength: decoded.vectorLength)) else { break }
                     var state = state(harness, &random)
                     if row.opcodeClass == .mmx, random.below(2) == 0 { state.xsave[0] &= ~0x3800_0000 }
@@ -146,7 +150,8 @@ import X86
         if let stop { return "stopped: \(stop)" }
         var found: [String] = []
         for index in 0..<16 where native.general[index] != ours.general[index] && index != 4 {
-            found.append("r\(index) \(String(native.general[index], radix: 16)) ours \(String(ours.general[index], radix: 16))")
+            found.append(
+                "r\(index) \(String(native.general[index], radix: 16)) ours \(String(ours.general[index], radix: 16))")
         }
         let flags = FloatingPointHarness.flagsMask & ~row.flagsUndefined.rawValue
         if native.flags & flags != ours.flags & flags {
@@ -162,10 +167,14 @@ import X86
             if index > 3, index < 20, index & 1 == 1 { mask = 0xFFFF }
             if index >= 52 && index < 72 { mask = 0 }
             if native.xsave[index] & mask != ours.xsave[index] & mask {
-                found.append("xsave[\(index)] \(String(native.xsave[index] & mask, radix: 16)) ours \(String(ours.xsave[index] & mask, radix: 16))")
+                found.append(
+                    "xsave[\(index)] \(String(native.xsave[index] & mask, radix: 16)) ours \(String(ours.xsave[index] & mask, radix: 16))"
+                )
             }
         }
-        if native.memory != ours.memory { found.append("memory \(native.memory[320..<360]) ours \(ours.memory[320..<360])") }
+        if native.memory != ours.memory {
+            found.append("memory \(native.memory[320..<360]) ours \(ours.memory[320..<360])")
+        }
         return found.isEmpty ? nil : found.joined(separator: "; ")
     }
 

@@ -32,8 +32,10 @@ import Testing
     }
 
     static let edges: [UInt64] = [
-        0, 1, 2, 3, 7, 8, 0xF, 0x10, 0x1F, 0x20, 0x3F, 0x40, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x1_0000, 0x7FFF_FFFF, 0x8000_0000,
-        0xFFFF_FFFF, 0x1_0000_0000, 0x7FFF_FFFF_FFFF_FFFF, 0x8000_0000_0000_0000, .max, .max - 1, 0x5555_5555_5555_5555, 0xAAAA_AAAA_AAAA_AAAA,
+        0, 1, 2, 3, 7, 8, 0xF, 0x10, 0x1F, 0x20, 0x3F, 0x40, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x1_0000,
+        0x7FFF_FFFF, 0x8000_0000,
+        0xFFFF_FFFF, 0x1_0000_0000, 0x7FFF_FFFF_FFFF_FFFF, 0x8000_0000_0000_0000, .max, .max - 1, 0x5555_5555_5555_5555,
+        0xAAAA_AAAA_AAAA_AAAA,
     ]
 
     /// The bytes for a width and an operand form: register r11, or [rdi + r9 * 2 + 16].
@@ -55,14 +57,19 @@ import Testing
             Case(name: name + " Eb,Ib", opcode: [0x80], reg: number, immediate: [0x93], widths: [1]),
             Case(name: name + " Ev,Is", opcode: [0x83], reg: number, immediate: [0xF3]),
             Case(name: name + " Ew,Iw", opcode: [0x81], reg: number, immediate: [0x34, 0x82], widths: [2]),
-            Case(name: name + " Ev,Id", opcode: [0x81], reg: number, immediate: [0x34, 0x82, 0x76, 0x98], widths: [4, 8]),
+            Case(
+                name: name + " Ev,Id", opcode: [0x81], reg: number, immediate: [0x34, 0x82, 0x76, 0x98], widths: [4, 8]),
         ]
             + (number == 7
                 ? []
                 : [
                     Case(name: "lock " + name, opcode: [number << 3 | 1], prefix: [0xF0], register: false),
-                    Case(name: "lock " + name + " b", opcode: [number << 3], widths: [1], prefix: [0xF0], register: false),
-                    Case(name: "lock " + name + " Is", opcode: [0x83], reg: number, immediate: [0x7F], prefix: [0xF0], register: false),
+                    Case(
+                        name: "lock " + name + " b", opcode: [number << 3], widths: [1], prefix: [0xF0], register: false
+                    ),
+                    Case(
+                        name: "lock " + name + " Is", opcode: [0x83], reg: number, immediate: [0x7F], prefix: [0xF0],
+                        register: false),
                 ])
     }
 
@@ -93,8 +100,12 @@ import Testing
         ]
             + ([0, 1, 5, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 255] as [UInt8]).flatMap { count in
                 [
-                    Case(name: name + " b,\(count)", opcode: [0xC0], reg: number, immediate: [count], widths: [1], flags: count == 1 ? once : many),
-                    Case(name: name + " v,\(count)", opcode: [0xC1], reg: number, immediate: [count], flags: count == 1 ? once : many),
+                    Case(
+                        name: name + " b,\(count)", opcode: [0xC0], reg: number, immediate: [count], widths: [1],
+                        flags: count == 1 ? once : many),
+                    Case(
+                        name: name + " v,\(count)", opcode: [0xC1], reg: number, immediate: [count],
+                        flags: count == 1 ? once : many),
                 ]
             }
     }
@@ -107,17 +118,21 @@ import Testing
         + ([0, 1, 5, 15, 16, 31, 33, 63] as [UInt8]).flatMap { count in
             [0xA4, 0xAC].map { (opcode: UInt8) in
                 Case(
-                    name: "shd \(opcode) \(count)", opcode: [0x0F, opcode], immediate: [count], widths: count & 31 > 16 ? [4, 8] : [2, 4, 8],
+                    name: "shd \(opcode) \(count)", opcode: [0x0F, opcode], immediate: [count],
+                    widths: count & 31 > 16 ? [4, 8] : [2, 4, 8],
                     flags: all & ~(count == 1 ? af : of | af))
             }
         }
 
     static let products: [Case] = [
-        Case(name: "mul b", opcode: [0xF6], reg: 4, widths: [1], flags: cf | of), Case(name: "mul", opcode: [0xF7], reg: 4, flags: cf | of),
-        Case(name: "imul b", opcode: [0xF6], reg: 5, widths: [1], flags: cf | of), Case(name: "imul", opcode: [0xF7], reg: 5, flags: cf | of),
+        Case(name: "mul b", opcode: [0xF6], reg: 4, widths: [1], flags: cf | of),
+        Case(name: "mul", opcode: [0xF7], reg: 4, flags: cf | of),
+        Case(name: "imul b", opcode: [0xF6], reg: 5, widths: [1], flags: cf | of),
+        Case(name: "imul", opcode: [0xF7], reg: 5, flags: cf | of),
         Case(name: "imul r,rm", opcode: [0x0F, 0xAF], reg: 9, flags: cf | of),
         Case(name: "imul r,rm,Is", opcode: [0x6B], reg: 9, immediate: [0x85], flags: cf | of),
-        Case(name: "imul r,rm,Id", opcode: [0x69], reg: 2, immediate: [1, 2, 3, 0x84], widths: [4, 8], flags: cf | of),
+        Case(
+            name: "imul r,rm,Id", opcode: [0x69], reg: 2, immediate: [1, 2, 3, 0x84], widths: [4, 8], flags: cf | of),
     ]
 
     static let bits: [Case] =
@@ -134,14 +149,18 @@ import Testing
             }
             return [
                 Case(name: name, opcode: [0x0F, opcode], flags: cf | zf, prepare: prepare),
-                Case(name: name + " imm", opcode: [0x0F, 0xBA], reg: extensionDigit, immediate: [0x5B], flags: cf | zf),
+                Case(
+                    name: name + " imm", opcode: [0x0F, 0xBA], reg: extensionDigit, immediate: [0x5B], flags: cf | zf),
             ]
                 + (opcode == 0xA3
                     ? []
                     : [
-                        Case(name: "lock " + name, opcode: [0x0F, opcode], flags: cf | zf, prefix: [0xF0], register: false, prepare: prepare),
                         Case(
-                            name: "lock " + name + " imm", opcode: [0x0F, 0xBA], reg: extensionDigit, immediate: [0x1E], flags: cf | zf,
+                            name: "lock " + name, opcode: [0x0F, opcode], flags: cf | zf, prefix: [0xF0],
+                            register: false, prepare: prepare),
+                        Case(
+                            name: "lock " + name + " imm", opcode: [0x0F, 0xBA], reg: extensionDigit, immediate: [0x1E],
+                            flags: cf | zf,
                             prefix: [0xF0], register: false),
                     ])
         } + [
@@ -175,20 +194,31 @@ import Testing
             Case(name: "lock xadd", opcode: [0x0F, 0xC1], prefix: [0xF0], register: false),
             Case(name: "cmpxchg b", opcode: [0x0F, 0xB0], widths: [1]), Case(name: "cmpxchg", opcode: [0x0F, 0xB1]),
             Case(name: "lock cmpxchg", opcode: [0x0F, 0xB1], prefix: [0xF0], register: false),
-            Case(name: "cmpxchg equal", opcode: [0x0F, 0xB1], prepare: { registers, fixture, width in
-                registers[0] = registers[11]
-                fixture.store(registers[0], at: operandOffset(registers, fixture))
-            }),
+            Case(
+                name: "cmpxchg equal", opcode: [0x0F, 0xB1],
+                prepare: { registers, fixture, width in
+                    registers[0] = registers[11]
+                    fixture.store(registers[0], at: operandOffset(registers, fixture))
+                }),
             Case(name: "cmpxchg8b", opcode: [0x0F, 0xC7], reg: 1, widths: [4], flags: all, register: false),
-            Case(name: "lock cmpxchg8b equal", opcode: [0x0F, 0xC7], reg: 1, widths: [4], prefix: [0xF0], register: false, prepare: { registers, fixture, _ in
-                fixture.store(registers[0] & 0xFFFF_FFFF | registers[2] << 32, at: operandOffset(registers, fixture))
-            }),
-            Case(name: "cmpxchg16b", opcode: [0x0F, 0xC7], reg: 1, widths: [8], register: false, prepare: { registers, _, _ in registers[9] &= ~7 }),
-            Case(name: "lock cmpxchg16b equal", opcode: [0x0F, 0xC7], reg: 1, widths: [8], prefix: [0xF0], register: false, prepare: { registers, fixture, _ in
-                registers[9] &= ~7
-                fixture.store(registers[0], at: operandOffset(registers, fixture))
-                fixture.store(registers[2], at: operandOffset(registers, fixture) + 8)
-            }),
+            Case(
+                name: "lock cmpxchg8b equal", opcode: [0x0F, 0xC7], reg: 1, widths: [4], prefix: [0xF0],
+                register: false,
+                prepare: { registers, fixture, _ in
+                    fixture.store(
+                        registers[0] & 0xFFFF_FFFF | registers[2] << 32, at: operandOffset(registers, fixture))
+                }),
+            Case(
+                name: "cmpxchg16b", opcode: [0x0F, 0xC7], reg: 1, widths: [8], register: false,
+                prepare: { registers, _, _ in registers[9] &= ~7 }),
+            Case(
+                name: "lock cmpxchg16b equal", opcode: [0x0F, 0xC7], reg: 1, widths: [8], prefix: [0xF0],
+                register: false,
+                prepare: { registers, fixture, _ in
+                    registers[9] &= ~7
+                    fixture.store(registers[0], at: operandOffset(registers, fixture))
+                    fixture.store(registers[2], at: operandOffset(registers, fixture) + 8)
+                }),
             Case(name: "push", opcode: [0xFF], widths: [2, 8], prepare: { _, _, _ in }),
             Case(name: "pop", opcode: [0x8F], reg: 0, widths: [2, 8]),
         ]
@@ -206,34 +236,55 @@ import Testing
 
     /// Instructions given by all their bytes.
     static let whole: [(name: String, bytes: [UInt8], flags: UInt64)] = [
-        ("cbw", [0x66, 0x98], all), ("cwde", [0x98], all), ("cdqe", [0x48, 0x98], all), ("cwd", [0x66, 0x99], all), ("cdq", [0x99], all),
-        ("cqo", [0x48, 0x99], all), ("lahf", [0x9F], all), ("sahf", [0x9E], all), ("clc", [0xF8], all), ("stc", [0xF9], all), ("cmc", [0xF5], all),
-        ("bswap", [0x0F, 0xCE], all), ("bswap q", [0x49, 0x0F, 0xCB], all), ("mov ah,bl", [0x88, 0xDC], all), ("mov sil,al", [0x40, 0x88, 0xC6], all),
-        ("add ch,dh", [0x00, 0xF5], all), ("mov r,imm64", [0x49, 0xBB, 1, 2, 3, 4, 5, 6, 7, 0x88], all), ("mov r32,imm", [0x41, 0xBB, 1, 2, 3, 0x84], all),
-        ("mov r8,imm", [0xB5, 0x77], all), ("add al,imm", [0x04, 0x85], all), ("sub rax,imm", [0x48, 0x2D, 1, 2, 3, 0x84], all),
-        ("test eax,imm", [0xA9, 1, 2, 3, 0x84], all), ("xchg rax,r11", [0x49, 0x93], all), ("xchg eax,ecx", [0x91], all),
-        ("push rax", [0x50], all), ("push rsp", [0x54], all), ("push r11", [0x41, 0x53], all), ("push w", [0x66, 0x50], all), ("pop rax", [0x58], all),
-        ("pop rsp", [0x5C], all), ("pop w", [0x66, 0x59], all), ("push imm", [0x68, 1, 2, 3, 0x84], all), ("push imm8", [0x6A, 0x84], all),
-        ("push imm w", [0x66, 0x68, 1, 0x84], all), ("pop [rsp+8]", [0x8F, 0x44, 0x24, 8], all), ("push [rsp+8]", [0xFF, 0x74, 0x24, 8], all),
-        ("leave", [0xC9], all), ("enter 32,0", [0xC8, 32, 0, 0], all), ("enter 16,1", [0xC8, 16, 0, 1], all), ("enter 16,4", [0xC8, 16, 0, 4], all),
-        ("leave w", [0x66, 0xC9], all), ("xlat", [0xD7], all), ("nop", [0x90], all), ("pause", [0xF3, 0x90], all), ("nop r/m", [0x0F, 0x1F, 0xC0], all),
-        ("movs b", [0xA4], all), ("movs d", [0xA5], all), ("movs q", [0x48, 0xA5], all), ("stos w", [0x66, 0xAB], all), ("lods b", [0xAC], all),
-        ("lods d", [0xAD], all), ("cmps b", [0xA6], all), ("cmps q", [0x48, 0xA7], all), ("scas b", [0xAE], all), ("scas d", [0xAF], all),
-        ("rep movs b", [0xF3, 0xA4], all), ("rep movs q", [0xF3, 0x48, 0xA5], all), ("rep movs w", [0xF3, 0x66, 0xA5], all),
-        ("rep stos b", [0xF3, 0xAA], all), ("rep stos d", [0xF3, 0xAB], all), ("rep stos q", [0xF3, 0x48, 0xAB], all), ("rep lods b", [0xF3, 0xAC], all),
-        ("repe cmps b", [0xF3, 0xA6], all), ("repne cmps d", [0xF2, 0xA7], all), ("repe scas b", [0xF3, 0xAE], all), ("repne scas b", [0xF2, 0xAE], all),
+        ("cbw", [0x66, 0x98], all), ("cwde", [0x98], all), ("cdqe", [0x48, 0x98], all), ("cwd", [0x66, 0x99], all),
+        ("cdq", [0x99], all),
+        ("cqo", [0x48, 0x99], all), ("lahf", [0x9F], all), ("sahf", [0x9E], all), ("clc", [0xF8], all),
+        ("stc", [0xF9], all), ("cmc", [0xF5], all),
+        ("bswap", [0x0F, 0xCE], all), ("bswap q", [0x49, 0x0F, 0xCB], all), ("mov ah,bl", [0x88, 0xDC], all),
+        ("mov sil,al", [0x40, 0x88, 0xC6], all),
+        ("add ch,dh", [0x00, 0xF5], all), ("mov r,imm64", [0x49, 0xBB, 1, 2, 3, 4, 5, 6, 7, 0x88], all),
+        ("mov r32,imm", [0x41, 0xBB, 1, 2, 3, 0x84], all),
+        ("mov r8,imm", [0xB5, 0x77], all), ("add al,imm", [0x04, 0x85], all),
+        ("sub rax,imm", [0x48, 0x2D, 1, 2, 3, 0x84], all),
+        ("test eax,imm", [0xA9, 1, 2, 3, 0x84], all), ("xchg rax,r11", [0x49, 0x93], all),
+        ("xchg eax,ecx", [0x91], all),
+        ("push rax", [0x50], all), ("push rsp", [0x54], all), ("push r11", [0x41, 0x53], all),
+        ("push w", [0x66, 0x50], all), ("pop rax", [0x58], all),
+        ("pop rsp", [0x5C], all), ("pop w", [0x66, 0x59], all), ("push imm", [0x68, 1, 2, 3, 0x84], all),
+        ("push imm8", [0x6A, 0x84], all),
+        ("push imm w", [0x66, 0x68, 1, 0x84], all), ("pop [rsp+8]", [0x8F, 0x44, 0x24, 8], all),
+        ("push [rsp+8]", [0xFF, 0x74, 0x24, 8], all),
+        ("leave", [0xC9], all), ("enter 32,0", [0xC8, 32, 0, 0], all), ("enter 16,1", [0xC8, 16, 0, 1], all),
+        ("enter 16,4", [0xC8, 16, 0, 4], all),
+        ("leave w", [0x66, 0xC9], all), ("xlat", [0xD7], all), ("nop", [0x90], all), ("pause", [0xF3, 0x90], all),
+        ("nop r/m", [0x0F, 0x1F, 0xC0], all),
+        ("movs b", [0xA4], all), ("movs d", [0xA5], all), ("movs q", [0x48, 0xA5], all), ("stos w", [0x66, 0xAB], all),
+        ("lods b", [0xAC], all),
+        ("lods d", [0xAD], all), ("cmps b", [0xA6], all), ("cmps q", [0x48, 0xA7], all), ("scas b", [0xAE], all),
+        ("scas d", [0xAF], all),
+        ("rep movs b", [0xF3, 0xA4], all), ("rep movs q", [0xF3, 0x48, 0xA5], all),
+        ("rep movs w", [0xF3, 0x66, 0xA5], all),
+        ("rep stos b", [0xF3, 0xAA], all), ("rep stos d", [0xF3, 0xAB], all), ("rep stos q", [0xF3, 0x48, 0xAB], all),
+        ("rep lods b", [0xF3, 0xAC], all),
+        ("repe cmps b", [0xF3, 0xA6], all), ("repne cmps d", [0xF2, 0xA7], all), ("repe scas b", [0xF3, 0xAE], all),
+        ("repne scas b", [0xF2, 0xAE], all),
         ("repne scas w", [0xF2, 0x66, 0xAF], all),
-        ("mfence", [0x0F, 0xAE, 0xF0], all), ("lfence", [0x0F, 0xAE, 0xE8], all), ("sfence", [0x0F, 0xAE, 0xF8], all), ("clflush", [0x0F, 0xAE, 0x3F], all),
+        ("mfence", [0x0F, 0xAE, 0xF0], all), ("lfence", [0x0F, 0xAE, 0xE8], all), ("sfence", [0x0F, 0xAE, 0xF8], all),
+        ("clflush", [0x0F, 0xAE, 0x3F], all),
         ("prefetch", [0x0F, 0x18, 0x0F], all), ("endbr64", [0xF3, 0x0F, 0x1E, 0xFA], all),
     ]
 
     /// VEX forms on r11 (or memory), r9 and rsi.
-    static let vex: [(name: String, pp: UInt8, map: UInt8, opcode: UInt8, reg: UInt8, immediate: [UInt8], flags: UInt64)] = [
-        ("andn", 0, 2, 0xF2, 6, [], sf | zf | of | cf), ("blsr", 0, 2, 0xF3, 1, [], sf | zf | of | cf), ("blsmsk", 0, 2, 0xF3, 2, [], sf | zf | of | cf),
-        ("blsi", 0, 2, 0xF3, 3, [], sf | zf | of | cf), ("bextr", 0, 2, 0xF7, 6, [], zf | of | cf), ("bzhi", 0, 2, 0xF5, 6, [], sf | zf | of | cf),
-        ("pdep", 3, 2, 0xF5, 6, [], all), ("pext", 2, 2, 0xF5, 6, [], all), ("mulx", 3, 2, 0xF6, 6, [], all), ("shlx", 1, 2, 0xF7, 6, [], all),
-        ("sarx", 2, 2, 0xF7, 6, [], all), ("shrx", 3, 2, 0xF7, 6, [], all), ("rorx", 3, 3, 0xF0, 6, [0x65], all),
-    ]
+    static let vex:
+        [(name: String, pp: UInt8, map: UInt8, opcode: UInt8, reg: UInt8, immediate: [UInt8], flags: UInt64)] = [
+            ("andn", 0, 2, 0xF2, 6, [], sf | zf | of | cf), ("blsr", 0, 2, 0xF3, 1, [], sf | zf | of | cf),
+            ("blsmsk", 0, 2, 0xF3, 2, [], sf | zf | of | cf),
+            ("blsi", 0, 2, 0xF3, 3, [], sf | zf | of | cf), ("bextr", 0, 2, 0xF7, 6, [], zf | of | cf),
+            ("bzhi", 0, 2, 0xF5, 6, [], sf | zf | of | cf),
+            ("pdep", 3, 2, 0xF5, 6, [], all), ("pext", 2, 2, 0xF5, 6, [], all), ("mulx", 3, 2, 0xF6, 6, [], all),
+            ("shlx", 1, 2, 0xF7, 6, [], all),
+            ("sarx", 2, 2, 0xF7, 6, [], all), ("shrx", 3, 2, 0xF7, 6, [], all), ("rorx", 3, 3, 0xF0, 6, [0x65], all),
+        ]
 
     // MARK: Comparison
 
@@ -244,7 +295,8 @@ import Testing
         for number: UInt8 in 0..<16 {
             image[number] =
                 Bool.random(using: &generator)
-                ? IntegerOracleTests.edges.randomElement(using: &generator) ?? 0 : UInt64.random(in: 0 ... .max, using: &generator)
+                ? IntegerOracleTests.edges.randomElement(using: &generator) ?? 0
+                : UInt64.random(in: 0 ... .max, using: &generator)
         }
         // Pointers into the data: rdi and rsi, rbx; the stack's and the frame's.
         image[4] = fixture.data + 6144 + UInt64.random(in: 0..<64, using: &generator) * 8
@@ -269,19 +321,24 @@ import Testing
         for number: UInt8 in 0..<16 where ours[number] != theirs[number] {
             text += " r\(number): \(hex(ours[number])), host \(hex(theirs[number]));"
         }
-        if (ours.flags ^ theirs.flags) & flags != 0 { text += " flags: \(hex(ours.flags & 0x8D5)), host \(hex(theirs.flags & 0x8D5));" }
+        if (ours.flags ^ theirs.flags) & flags != 0 {
+            text += " flags: \(hex(ours.flags & 0x8D5)), host \(hex(theirs.flags & 0x8D5));"
+        }
         if ourData != theirData, let place = ourData.indices.first(where: { ourData[$0] != theirData[$0] }) {
             text += " memory at \(place): \(ourData[place]), host \(theirData[place]);"
         }
         if text.isEmpty { return nil }
         let inputs = (0..<16).map { "r\($0)=\(hex(image[UInt8($0)]))" }.joined(separator: " ")
-        return "\(bytes.map { hex(UInt64($0)) }.joined(separator: " ")):\(text) from \(inputs) flags \(hex(image.flags & 0x8D5))"
+        return
+            "\(bytes.map { hex(UInt64($0)) }.joined(separator: " ")):\(text) from \(inputs) flags \(hex(image.flags & 0x8D5))"
     }
 
     private func hex(_ value: UInt64) -> String { String(value, radix: 16) }
 
     func fillData(_ generator: inout some RandomNumberGenerator) {
-        for word: UInt64 in 0..<UInt64(ProcessorFixture.dataSize / 8) { fixture.store(generator.next(), at: ProcessorFixture.dataOffset + word * 8) }
+        for word: UInt64 in 0..<UInt64(ProcessorFixture.dataSize / 8) {
+            fixture.store(generator.next(), at: ProcessorFixture.dataOffset + word * 8)
+        }
     }
 
     func compare(_ cases: [Case], rounds: Int = 24) throws {
@@ -294,13 +351,21 @@ import Testing
                     var failures: [String] = []
                     for _ in 0..<rounds {
                         var image = randomImage(&generator)
-                        if memory { fixture.store(IntegerOracleTests.edges.randomElement(using: &generator) ?? 0, at: IntegerOracleTests.operandOffset(image, fixture)) }
+                        if memory {
+                            fixture.store(
+                                IntegerOracleTests.edges.randomElement(using: &generator) ?? 0,
+                                at: IntegerOracleTests.operandOffset(image, fixture))
+                        }
                         test.prepare(&image, fixture, width)
                         let bytes = IntegerOracleTests.encode(test, width: width, memory: memory)
-                        if let text = difference(bytes, image, flags: test.flags, native: native) { failures.append(text) }
+                        if let text = difference(bytes, image, flags: test.flags, native: native) {
+                            failures.append(text)
+                        }
                     }
                     if let first = failures.first {
-                        Issue.record("\(test.name) width \(width) \(memory ? "memory" : "register"): \(failures.count) of \(rounds): \(first)")
+                        Issue.record(
+                            "\(test.name) width \(width) \(memory ? "memory" : "register"): \(failures.count) of \(rounds): \(first)"
+                        )
                     }
                 }
             }
@@ -328,10 +393,13 @@ import Testing
                 image[1] = UInt64.random(in: 0..<40, using: &generator)
                 image[3] = fixture.data + 1024
                 if round & 1 != 0 {
-                    for index: UInt64 in 0..<600 { fixture.store(UInt8(index < 500 ? 7 : 9), at: ProcessorFixture.dataOffset + 1900 + index) }
+                    for index: UInt64 in 0..<600 {
+                        fixture.store(UInt8(index < 500 ? 7 : 9), at: ProcessorFixture.dataOffset + 1900 + index)
+                    }
                     image[0] = 0x0707_0707_0707_0707
                 }
-                let usesDirection = test.name.contains("movs") || test.name.contains("stos") || test.name.contains("lods")
+                let usesDirection =
+                    test.name.contains("movs") || test.name.contains("stos") || test.name.contains("lods")
                     || test.name.contains("cmps") || test.name.contains("scas")
                 if usesDirection, round & 2 != 0 { image.flags |= 1 << 10 }
                 if let text = difference(test.bytes, image, flags: test.flags, native: native) { failures.append(text) }
@@ -353,11 +421,18 @@ import Testing
                         // VEX.vvvv is r14, or unused: all ones, which name register 0.
                         let vvvv: UInt8 = test.name == "rorx" ? 0 : 14
                         let bytes: [UInt8] =
-                            [0xC4, (memory ? 0xA0 : 0xC0) | test.map, (wide ? 0x80 : 0) | (~vvvv & 15) << 3 | test.pp, test.opcode]
+                            [
+                                0xC4, (memory ? 0xA0 : 0xC0) | test.map,
+                                (wide ? 0x80 : 0) | (~vvvv & 15) << 3 | test.pp, test.opcode,
+                            ]
                             + (memory ? [0x44 | test.reg << 3, 0x4F, 16] : [0xC3 | test.reg << 3]) + test.immediate
-                        if let text = difference(bytes, image, flags: test.flags, native: native) { failures.append(text) }
+                        if let text = difference(bytes, image, flags: test.flags, native: native) {
+                            failures.append(text)
+                        }
                     }
-                    if let first = failures.first { Issue.record("\(test.name) wide \(wide) memory \(memory): \(failures.count): \(first)") }
+                    if let first = failures.first {
+                        Issue.record("\(test.name) wide \(wide) memory \(memory): \(failures.count): \(first)")
+                    }
                 }
             }
         }
@@ -376,7 +451,9 @@ import Testing
                 for _ in 0..<600 {
                     var image = randomImage(&generator)
                     // Often a dividend that is not much longer than a word.
-                    if Bool.random(using: &generator) { image[2] = signed && image[0] >> 63 != 0 ? .max : UInt64.random(in: 0..<3, using: &generator) }
+                    if Bool.random(using: &generator) {
+                        image[2] = signed && image[0] >> 63 != 0 ? .max : UInt64.random(in: 0..<3, using: &generator)
+                    }
                     if width == 1, Bool.random(using: &generator) { image[0] &= 0x3FF }
                     if Quotient(image, width: width, signed: signed).fits {
                         quotients += 1

@@ -19,11 +19,14 @@ import X86
             for bits: UInt64 in 0..<64 {
                 let (carry, parity, adjust) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0)
                 let (zero, sign, overflow) = (bits & 8 != 0, bits & 16 != 0, bits & 32 != 0)
-                let plain = [overflow, carry, zero, carry || zero, sign, parity, sign != overflow, zero || sign != overflow][Int(code / 2)]
+                let plain = [
+                    overflow, carry, zero, carry || zero, sign, parity, sign != overflow, zero || sign != overflow,
+                ][Int(code / 2)]
                 let expected = plain != (code & 1 != 0)
                 var registers = image()
                 registers.flags =
-                    2 | (carry ? 1 : 0) | (parity ? 4 : 0) | (adjust ? 16 : 0) | (zero ? 64 : 0) | (sign ? 128 : 0) | (overflow ? 2048 : 0)
+                    2 | (carry ? 1 : 0) | (parity ? 4 : 0) | (adjust ? 16 : 0) | (zero ? 64 : 0) | (sign ? 128 : 0)
+                    | (overflow ? 2048 : 0)
                 // jcc +1; hlt; mov al, 1; hlt
                 #expect(fixture.run([0x70 | code, 1, 0xF4, 0xB0, 1, 0xF4], &registers) == .halted)
                 #expect((registers[0] == 1) == expected, "condition \(code), flags \(registers.flags)")
@@ -74,7 +77,9 @@ import X86
     func repeatedMoves(width: Int, distance: UInt64) {
         var generator = Generator(seed: UInt64(width) * 100 + distance)
         let count = 20_000 / width
-        let opcode: [UInt8] = width == 1 ? [0xF3, 0xA4] : width == 2 ? [0xF3, 0x66, 0xA5] : width == 4 ? [0xF3, 0xA5] : [0xF3, 0x48, 0xA5]
+        let opcode: [UInt8] =
+            width == 1
+            ? [0xF3, 0xA4] : width == 2 ? [0xF3, 0x66, 0xA5] : width == 4 ? [0xF3, 0xA5] : [0xF3, 0x48, 0xA5]
         let offset = ProcessorFixture.dataOffset + 0x4123
         for word: UInt64 in 0..<8192 { fixture.store(generator.next(), at: ProcessorFixture.dataOffset + word * 8) }
         var expected = fixture.read(count: 0x10000, at: ProcessorFixture.dataOffset)
@@ -100,7 +105,8 @@ import X86
         registers[1] = 3000
         #expect(fixture.run([0xF3, 0x48, 0xAB, 0xF4], &registers) == .halted)
         #expect(registers[1] == 0 && registers[7] == fixture.data + 0xFF9 + 24000)
-        for index: UInt64 in 0..<3000 where fixture.load(UInt64.self, at: ProcessorFixture.dataOffset + 0xFF9 + index * 8) != registers[0] {
+        for index: UInt64 in 0..<3000
+        where fixture.load(UInt64.self, at: ProcessorFixture.dataOffset + 0xFF9 + index * 8) != registers[0] {
             Issue.record("element \(index)")
         }
     }
@@ -121,8 +127,10 @@ import X86
 
     /// Nothing is changed by an instruction that faults.
     @Test(arguments: [
-        [0x48, 0x01, 0x03], [0x48, 0x8B, 0x03], [0x50 as UInt8], [0x58], [0x48, 0x87, 0x03], [0xF0, 0x48, 0x0F, 0xC1, 0x03], [0xC9], [0xC8, 16, 0, 3],
-        [0xFF, 0x33], [0x8F, 0x03], [0x48, 0xD1, 0x23], [0x48, 0x11, 0x03], [0xE8, 1, 0, 0, 0], [0xC3], [0xFF, 0xD0], [0xFF, 0xE0], [0x48, 0xA5],
+        [0x48, 0x01, 0x03], [0x48, 0x8B, 0x03], [0x50 as UInt8], [0x58], [0x48, 0x87, 0x03],
+        [0xF0, 0x48, 0x0F, 0xC1, 0x03], [0xC9], [0xC8, 16, 0, 3],
+        [0xFF, 0x33], [0x8F, 0x03], [0x48, 0xD1, 0x23], [0x48, 0x11, 0x03], [0xE8, 1, 0, 0, 0], [0xC3], [0xFF, 0xD0],
+        [0xFF, 0xE0], [0x48, 0xA5],
         [0x48, 0xF7, 0xF3], [0x0F, 0xBB, 0x03], [0x48, 0x0F, 0xC7, 0x0B], [0xA6],
     ])
     func faultsChangeNothing(_ bytes: [UInt8]) {
@@ -130,7 +138,9 @@ import X86
         var registers = RegisterImage()
         for number: UInt8 in 0..<16 { registers[number] = generator.next() | 1 << 63 & ~(1 << 62) }
         // Not canonical, all of them.
-        for number: UInt8 in 0..<16 { registers[number] = registers[number] & 0x3FFF_FFFF_FFFF_FFF0 | 0x1000_0000_0000_0000 }
+        for number: UInt8 in 0..<16 {
+            registers[number] = registers[number] & 0x3FFF_FFFF_FFFF_FFF0 | 0x1000_0000_0000_0000
+        }
         // A stack that is there, for what is to fault elsewhere, but for RET whose target is what is on it.
         if [0xFF, 0x8F, 0xC3].contains(bytes[0]) { registers[4] = fixture.stack }
         if bytes[0] == 0xC3 { fixture.store(0x1000_0000_0000_0000 as UInt64, at: ProcessorFixture.stackOffset) }

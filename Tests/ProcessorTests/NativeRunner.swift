@@ -31,13 +31,15 @@ import Glibc
         code += [0xFF, 0xB0, 128, 0, 0, 0, 0x9D]  // push [rax + 128]; popfq
         code += [0x48, 0x89, 0xA0, 136, 0, 0, 0]  // mov [rax + 136], rsp
         for number in (1...15).map({ UInt8($0) }) + [0] {
-            code += [number > 7 ? 0x4C : 0x48, 0x8B, 0x80 | (number & 7) << 3, number * 8, 0, 0, 0]  // mov r, [rax + 8n]
+            // mov r, [rax + 8n]
+            code += [number > 7 ? 0x4C : 0x48, 0x8B, 0x80 | (number & 7) << 3, number * 8, 0, 0, 0]
         }
         code += instruction
         code += [0x48, 0xA3] + bytes(address)  // mov [image], rax
         code += [0x48, 0xB8] + bytes(address)  // mov rax, image
         for number: UInt8 in 1...15 {
-            code += [number > 7 ? 0x4C : 0x48, 0x89, 0x80 | (number & 7) << 3, number * 8, 0, 0, 0]  // mov [rax + 8n], r
+            // mov [rax + 8n], r
+            code += [number > 7 ? 0x4C : 0x48, 0x89, 0x80 | (number & 7) << 3, number * 8, 0, 0, 0]
         }
         code += [0x48, 0x8B, 0xA0, 136, 0, 0, 0]  // mov rsp, [rax + 136]
         code += [0x9C, 0x8F, 0x80, 128, 0, 0, 0, 0xFC]  // pushfq; pop [rax + 128]; cld
@@ -49,5 +51,7 @@ import Glibc
         registers = unsafe image.pointee
     }
 
-    private func bytes(_ value: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64($0 * 8)) } }
+    private func bytes(_ value: UInt64) -> [UInt8] {
+        (0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64($0 * 8)) }
+    }
 }

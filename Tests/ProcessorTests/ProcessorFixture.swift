@@ -32,11 +32,14 @@ import X86
         // A place of its own in a part of the address space that nothing else uses; 1 GiB aligned.
         base = 0x2000_0000_0000 + number << 30
         let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
-        let place = unsafe mmap(UnsafeMutableRawPointer(bitPattern: UInt(base)), ProcessorFixture.size, PROT_READ | PROT_WRITE, flags, -1, 0)
+        let place = unsafe mmap(
+            UnsafeMutableRawPointer(bitPattern: UInt(base)), ProcessorFixture.size, PROT_READ | PROT_WRITE, flags, -1, 0
+        )
         let pages = PageRecords(pageCount: ProcessorFixture.size / 4096)
         if let place = unsafe place {
             memory.replaceRegions([
-                unsafe MemoryRegion(base: 0, size: UInt64(ProcessorFixture.size), host: place, readOnly: false, slot: 0, pages: pages)
+                unsafe MemoryRegion(
+                    base: 0, size: UInt64(ProcessorFixture.size), host: place, readOnly: false, slot: 0, pages: pages)
             ])
         }
         let processor = VirtualProcessor(memory: memory, host: self)
@@ -68,7 +71,8 @@ import X86
     // MARK: Memory, by offset from `base`
 
     func store<T: BitwiseCopyable>(_ value: T, at offset: UInt64) {
-        unsafe UnsafeMutableRawPointer(bitPattern: UInt(base + offset)).unsafelyUnwrapped.storeBytes(of: value, as: T.self)
+        unsafe UnsafeMutableRawPointer(bitPattern: UInt(base + offset)).unsafelyUnwrapped.storeBytes(
+            of: value, as: T.self)
     }
 
     func load<T: BitwiseCopyable>(_ type: T.Type = T.self, at offset: UInt64) -> T {
@@ -76,8 +80,10 @@ import X86
     }
 
     func write(_ bytes: [UInt8], at offset: UInt64) {
-        unsafe UnsafeMutableRawBufferPointer(start: UnsafeMutableRawPointer(bitPattern: UInt(base + offset)), count: bytes.count)
-            .copyBytes(from: bytes)
+        unsafe UnsafeMutableRawBufferPointer(
+            start: UnsafeMutableRawPointer(bitPattern: UInt(base + offset)), count: bytes.count
+        )
+        .copyBytes(from: bytes)
     }
 
     func read(count: Int, at offset: UInt64) -> [UInt8] {

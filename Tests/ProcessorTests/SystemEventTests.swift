@@ -56,7 +56,10 @@ struct SystemEventTests {
         #expect(try machine.runToVector() == 0x80)
         #expect(
             try machine.stack(5, size: 4)
-                == [SystemMachine.code + 2, UInt64(SystemMachine.userCode32), 0x202, SystemMachine.userStack, UInt64(SystemMachine.userData)])
+                == [
+                    SystemMachine.code + 2, UInt64(SystemMachine.userCode32), 0x202, SystemMachine.userStack,
+                    UInt64(SystemMachine.userData),
+                ])
         #expect(machine.state.cpl == 0)
         #expect(machine.state.segments[2].selector == SystemMachine.data)
         #expect(machine.processor.rflags & 0x200 != 0, "a trap gate leaves IF")
@@ -95,7 +98,9 @@ struct SystemEventTests {
         // iretd into v86: IP, CS, EFLAGS with VM and IOPL 0, SP, SS, ES, DS, FS, GS
         try machine.memory.write([0xCF], at: SystemMachine.code)
         let image: [UInt32] = [0, 0x3000, 0x2_0202, 0x100, 0x4000, 0x11, 0x22, 0x33, 0x44]
-        for (index, value) in image.enumerated() { try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 4) }
+        for (index, value) in image.enumerated() {
+            try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 4)
+        }
         try machine.memory.write([0x0F, 0x0B], at: 0x3_0000)
         #expect(try machine.runToVector() == 6)
         let frame = try machine.stack(9, size: 4)
@@ -108,7 +113,9 @@ struct SystemEventTests {
     @Test func softwareInterruptInVirtual8086ModeNeedsIOPL3() throws {
         let machine = try SystemMachine.protected([0xCF])
         let image: [UInt32] = [0, 0x3000, 0x2_0202, 0x100, 0x4000, 0, 0, 0, 0]
-        for (index, value) in image.enumerated() { try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 4) }
+        for (index, value) in image.enumerated() {
+            try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 4)
+        }
         try machine.memory.write([0xCD, 0x21], at: 0x3_0000)
         #expect(try machine.runToVector() == 13)
         #expect(try machine.stack(1, size: 4) == [0])
@@ -118,10 +125,14 @@ struct SystemEventTests {
         let machine = try SystemMachine.protected([0xCF])
         machine.state.cr4 = 1  // VME
         try machine.memory.store(UInt16(0x88), at: SystemMachine.tss + 0x66)
-        for index in 0..<32 as Range<UInt64> { try machine.memory.store(UInt8(0), at: SystemMachine.tss + 0x68 + index) }
+        for index in 0..<32 as Range<UInt64> {
+            try machine.memory.store(UInt8(0), at: SystemMachine.tss + 0x68 + index)
+        }
         try machine.memory.store(UInt32(0x3100_0005), at: 0x21 * 4)
         let image: [UInt32] = [0, 0x3000, 0xA_0002, 0x100, 0x4000, 0, 0, 0, 0]
-        for (index, value) in image.enumerated() { try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 4) }
+        for (index, value) in image.enumerated() {
+            try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 4)
+        }
         try machine.memory.write([0xCD, 0x21], at: 0x3_0000)
         try machine.memory.write([0x0F, 0x0B], at: 0x3_1005)
         #expect(try machine.runToVector() == 6)
@@ -175,8 +186,12 @@ struct SystemEventTests {
 
     @Test func IRETQReturnsToUser() throws {
         let machine = try SystemMachine.long([0x48, 0xCF])  // iretq
-        let frame: [UInt64] = [0x2_1000, UInt64(SystemMachine.userCode64), 0x202, SystemMachine.userStack, UInt64(SystemMachine.userData)]
-        for (index, value) in frame.enumerated() { try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 8) }
+        let frame: [UInt64] = [
+            0x2_1000, UInt64(SystemMachine.userCode64), 0x202, SystemMachine.userStack, UInt64(SystemMachine.userData),
+        ]
+        for (index, value) in frame.enumerated() {
+            try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 8)
+        }
         try machine.memory.write([0x0F, 0x0B], at: 0x2_1000)
         #expect(try machine.runToVector() == 6)
         #expect(try machine.stack(5, size: 8) == [0x2_1000, 0x33, 0x1_0202, SystemMachine.userStack, 0x2B])
@@ -185,7 +200,9 @@ struct SystemEventTests {
     @Test func IRETToOuterLevelNullsInnerSegments() throws {
         let machine = try SystemMachine.protected([0xCF])
         let frame: [UInt32] = [0x2_1000, 0x23, 0x3202, UInt32(SystemMachine.userStack), 0x2B]
-        for (index, value) in frame.enumerated() { try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 4) }
+        for (index, value) in frame.enumerated() {
+            try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 4)
+        }
         try machine.memory.write([0x0F, 0x0B], at: 0x2_1000)
         #expect(try machine.runToVector() == 6)
         #expect(machine.state.segments[3].selector == 0)
@@ -217,7 +234,9 @@ struct SystemEventTests {
         try machine.runToHalt()
         try machine.memory.write([0x48, 0xCF], at: SystemMachine.code + 1)
         let frame: [UInt64] = [SystemMachine.code + 3, 0x10, 2, SystemMachine.kernelStack, 0x18]
-        for (index, value) in frame.enumerated() { try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 8) }
+        for (index, value) in frame.enumerated() {
+            try machine.memory.store(value, at: SystemMachine.kernelStack + UInt64(index) * 8)
+        }
         #expect(try machine.runToVector() == 2)
         #expect(try machine.stack(1, size: 8)[0] == SystemMachine.code + 3)
         #expect(machine.state.nmiBlocked)
@@ -274,7 +293,9 @@ struct SystemEventTests {
         machine.processor.debugging.singleStep = true
         machine.processor.stateChanged()
         for offset in 1...2 as ClosedRange<UInt64> {
-            #expect(machine.processor.run() == .debug(vector: 1, dr6: 0xFFFF_4FF0, dr7: 0x400, pc: SystemMachine.code + offset))
+            #expect(
+                machine.processor.run()
+                    == .debug(vector: 1, dr6: 0xFFFF_4FF0, dr7: 0x400, pc: SystemMachine.code + offset))
         }
         #expect(machine.processor.rflags == 2, "the guest sees no TF")
     }

@@ -39,7 +39,11 @@ final class BareHost: ProcessorHost {
     func allowsMSR(_ index: UInt32, write: Bool) -> Bool { !deniedMSRs.contains(index) }
     func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
         switch leaf {
-        case 0: (0xD, isAMD ? 0x6874_7541 : 0x756E_6547, isAMD ? 0x444D_4163 : 0x6C65_746E, isAMD ? 0x6974_6E65 : 0x4965_6E69)
+        case 0:
+            (
+                0xD, isAMD ? 0x6874_7541 : 0x756E_6547, isAMD ? 0x444D_4163 : 0x6C65_746E,
+                isAMD ? 0x6974_6E65 : 0x4965_6E69
+            )
         case 1: (0x306C3, 0, 1 << 17 | 1 << 26, 0)
         case 7: (0, 1 | 1 << 7 | 1 << 20 | 1 << 10, 1 << 2, 0)
         case 0xD: subleaf == 0 ? (7, 0x340, 0x340, 0) : (7, 0, 0, 0)
@@ -59,7 +63,8 @@ final class BareHost: ProcessorHost {
 /// vector by RIP.
 final class SystemMachine {
     static let gdt: UInt64 = 0x1000, idt: UInt64 = 0x2000, tss: UInt64 = 0x3000, handlers: UInt64 = 0x8000
-    static let kernelStack: UInt64 = 0x7000, userStack: UInt64 = 0x6000, code: UInt64 = 0x2_0000, tables: UInt64 = 0x1_0000
+    static let kernelStack: UInt64 = 0x7000, userStack: UInt64 = 0x6000, code: UInt64 = 0x2_0000,
+        tables: UInt64 = 0x1_0000
     // Selectors; SYSCALL and SYSRET want this order.
     static let code32: UInt16 = 0x08, code64: UInt16 = 0x10, data: UInt16 = 0x18
     static let userCode32: UInt16 = 0x23, userData: UInt16 = 0x2B, userCode64: UInt16 = 0x33, task: UInt16 = 0x38
@@ -78,7 +83,8 @@ final class SystemMachine {
         memory = try GuestMemory(size: 16 << 20)
         unsafe space.replaceRegions([
             MemoryRegion(
-                base: 0, size: 16 << 20, host: memory.hostAddress, readOnly: false, slot: 0, pages: PageRecords(pageCount: 4096))
+                base: 0, size: 16 << 20, host: memory.hostAddress, readOnly: false, slot: 0,
+                pages: PageRecords(pageCount: 4096))
         ])
         processor = VirtualProcessor(memory: space, host: host)
         for vector in 0..<256 { try memory.store(UInt8(0xF4), at: SystemMachine.handlers + UInt64(vector) * 16) }
@@ -101,7 +107,8 @@ final class SystemMachine {
         let machine = try SystemMachine()
         machine.state.cr0 = 0x11
         try machine.setTables(isLong: false)
-        machine.setSegments(code: cpl == 0 ? code32 : userCode32, data: cpl == 0 ? data : userData, cpl: cpl, codeAttributes: 0xC09B)
+        machine.setSegments(
+            code: cpl == 0 ? code32 : userCode32, data: cpl == 0 ? data : userData, cpl: cpl, codeAttributes: 0xC09B)
         try machine.start(code, rip: SystemMachine.code)
         return machine
     }
@@ -111,27 +118,35 @@ final class SystemMachine {
         let machine = try SystemMachine()
         try machine.memory.store(tables + 0x1007, at: tables)
         try machine.memory.store(tables + 0x2007, at: tables + 0x1000)
-        for index in 0..<8 as Range<UInt64> { try machine.memory.store(index << 21 | 0x87, at: tables + 0x2000 + index * 8) }
+        for index in 0..<8 as Range<UInt64> {
+            try machine.memory.store(index << 21 | 0x87, at: tables + 0x2000 + index * 8)
+        }
         machine.state.cr0 = 0x8000_0011
         machine.state.cr3 = tables
         machine.state.cr4 = 0x20
         machine.state.efer = 0x501
         try machine.setTables(isLong: true)
-        machine.setSegments(code: cpl == 0 ? code64 : userCode64, data: cpl == 0 ? data : userData, cpl: cpl, codeAttributes: 0xA09B)
+        machine.setSegments(
+            code: cpl == 0 ? code64 : userCode64, data: cpl == 0 ? data : userData, cpl: cpl, codeAttributes: 0xA09B)
         try machine.start(code, rip: SystemMachine.code)
         return machine
     }
 
     private func setTables(isLong: Bool) throws {
         let descriptors: [UInt64] = [
-            0, 0x00CF_9B00_0000_FFFF, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x00CF_FB00_0000_FFFF, 0x00CF_F300_0000_FFFF,
+            0, 0x00CF_9B00_0000_FFFF, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x00CF_FB00_0000_FFFF,
+            0x00CF_F300_0000_FFFF,
             0x00AF_FB00_0000_FFFF,
         ]
-        for (index, descriptor) in descriptors.enumerated() { try memory.store(descriptor, at: SystemMachine.gdt + UInt64(index) * 8) }
-        try setDescriptor(SystemMachine.task, SegmentDescriptor(base: SystemMachine.tss, limit: 0x2067, attributes: 0x8B).rawValue)
+        for (index, descriptor) in descriptors.enumerated() {
+            try memory.store(descriptor, at: SystemMachine.gdt + UInt64(index) * 8)
+        }
+        try setDescriptor(
+            SystemMachine.task, SegmentDescriptor(base: SystemMachine.tss, limit: 0x2067, attributes: 0x8B).rawValue)
         state.gdtr = DescriptorTableRegister(base: SystemMachine.gdt, limit: 0xFF)
         state.idtr = DescriptorTableRegister(base: SystemMachine.idt, limit: isLong ? 0xFFF : 0x7FF)
-        state.segments[7] = SegmentRegister(base: SystemMachine.tss, limit: 0x2067, selector: SystemMachine.task, attributes: 0x8B)
+        state.segments[7] = SegmentRegister(
+            base: SystemMachine.tss, limit: 0x2067, selector: SystemMachine.task, attributes: 0x8B)
         if isLong {
             try memory.store(SystemMachine.kernelStack, at: SystemMachine.tss + 4)
         } else {
@@ -145,10 +160,15 @@ final class SystemMachine {
     }
 
     /// An interrupt gate to the vector's HLT.
-    func setGate(_ vector: UInt8, isLong: Bool, type: UInt64 = 14, dpl: UInt64 = 0, ist: UInt64 = 0, selector: UInt16? = nil, present: Bool = true) throws {
+    func setGate(
+        _ vector: UInt8, isLong: Bool, type: UInt64 = 14, dpl: UInt64 = 0, ist: UInt64 = 0, selector: UInt16? = nil,
+        present: Bool = true
+    ) throws {
         let entry = SystemMachine.handlers + UInt64(vector) * 16
         let selector = UInt64(selector ?? (isLong ? SystemMachine.code64 : SystemMachine.code32))
-        let low = entry & 0xFFFF | selector << 16 | ist << 32 | (type | dpl << 5 | (present ? 0x80 : 0)) << 40 | (entry >> 16 & 0xFFFF) << 48
+        let low =
+            entry & 0xFFFF | selector << 16 | ist << 32 | (type | dpl << 5 | (present ? 0x80 : 0)) << 40
+            | (entry >> 16 & 0xFFFF) << 48
         try memory.store(low, at: SystemMachine.idt + UInt64(vector) * (isLong ? 16 : 8))
         if isLong { try memory.store(UInt64(0), at: SystemMachine.idt + UInt64(vector) * 16 + 8) }
     }
@@ -160,7 +180,9 @@ final class SystemMachine {
 
     private func setSegments(code: UInt16, data: UInt16, cpl: UInt8, codeAttributes: UInt16) {
         let level = UInt16(cpl) << 5
-        for index in [0, 2, 3, 4, 5] { state.segments[index] = SegmentRegister(limit: .max, selector: data, attributes: 0xC093 | level) }
+        for index in [0, 2, 3, 4, 5] {
+            state.segments[index] = SegmentRegister(limit: .max, selector: data, attributes: 0xC093 | level)
+        }
         state.segments[1] = SegmentRegister(limit: .max, selector: code, attributes: codeAttributes | level)
         state.cpl = cpl
         state.registers[4] = cpl == 0 ? SystemMachine.kernelStack : SystemMachine.userStack
@@ -181,7 +203,9 @@ final class SystemMachine {
         let exit = processor.run()
         try #require(exit == .halted, sourceLocation: sourceLocation)
         let linear = state.segments[1].base + state.rip - 1
-        try #require(linear >= SystemMachine.handlers && linear < SystemMachine.handlers + 4096, "halted at \(linear)", sourceLocation: sourceLocation)
+        try #require(
+            linear >= SystemMachine.handlers && linear < SystemMachine.handlers + 4096, "halted at \(linear)",
+            sourceLocation: sourceLocation)
         return UInt8((linear - SystemMachine.handlers) / 16)
     }
 

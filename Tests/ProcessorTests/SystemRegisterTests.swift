@@ -28,11 +28,12 @@ struct SystemRegisterTests {
         #expect(machine.state.cr0 == 0x11)
     }
 
-    @Test(arguments: [
-        0,  // PAE cleared in long mode
-        0x8000_0000_0000_0020, 0x2020,  // VMXE
-        0x1020,  // LA57
-    ] as [UInt64])
+    @Test(
+        arguments: [
+            0,  // PAE cleared in long mode
+            0x8000_0000_0000_0020, 0x2020,  // VMXE
+            0x1020,  // LA57
+        ] as [UInt64])
     func badCR4(_ value: UInt64) throws {
         let machine = try SystemMachine.long([0x0F, 0x22, 0xE0])  // mov cr4, rax
         machine.state.registers[0] = value
@@ -58,7 +59,8 @@ struct SystemRegisterTests {
     }
 
     @Test func CR8IsTheTaskPriority() throws {
-        let machine = try SystemMachine.long([0x44, 0x0F, 0x22, 0xC0, 0x44, 0x0F, 0x20, 0xC1, 0xF4])  // mov cr8, rax; mov rcx, cr8
+        // mov cr8, rax; mov rcx, cr8
+        let machine = try SystemMachine.long([0x44, 0x0F, 0x22, 0xC0, 0x44, 0x0F, 0x20, 0xC1, 0xF4])
         machine.state.registers[0] = 9
         try machine.runToHalt()
         #expect(machine.host.taskPriority == 9 && machine.state.registers[1] == 9)
@@ -76,13 +78,16 @@ struct SystemRegisterTests {
     @Test func longModeIsEnteredByTheBook() throws {
         // mov cr4, ecx; mov cr3, edx; wrmsr of EFER came before; mov cr0, ebx; jmp 10h:target
         let code: [UInt8] = [
-            0x0F, 0x22, 0xE1, 0x0F, 0x22, 0xDA, 0xB9, 0x80, 0, 0, 0xC0, 0xB8, 0, 1, 0, 0, 0x31, 0xD2, 0x0F, 0x30, 0x0F, 0x22, 0xC3,
+            0x0F, 0x22, 0xE1, 0x0F, 0x22, 0xDA, 0xB9, 0x80, 0, 0, 0xC0, 0xB8, 0, 1, 0, 0, 0x31, 0xD2, 0x0F, 0x30, 0x0F,
+            0x22, 0xC3,
             0xEA, 0, 0x10, 0x02, 0, 0x10, 0,
         ]
         let machine = try SystemMachine.protected(code)
         try machine.memory.store(SystemMachine.tables + 0x1007, at: SystemMachine.tables)
         try machine.memory.store(SystemMachine.tables + 0x2007, at: SystemMachine.tables + 0x1000)
-        for index in 0..<8 as Range<UInt64> { try machine.memory.store(index << 21 | 0x87, at: SystemMachine.tables + 0x2000 + index * 8) }
+        for index in 0..<8 as Range<UInt64> {
+            try machine.memory.store(index << 21 | 0x87, at: SystemMachine.tables + 0x2000 + index * 8)
+        }
         machine.state.registers[1] = 0x20
         machine.state.registers[2] = SystemMachine.tables
         machine.state.registers[3] = 0x8000_0011
@@ -103,8 +108,10 @@ struct SystemRegisterTests {
 
     @Test func privilegedInstructionsAtCPL3() throws {
         let cases: [[UInt8]] = [
-            [0xF4], [0x0F, 0x20, 0xC0], [0x0F, 0x22, 0xC0], [0x0F, 0x23, 0xC0], [0x0F, 0x06], [0x0F, 0x30], [0x0F, 0x32], [0x0F, 0x09],
-            [0x0F, 0x01, 0x38], [0x0F, 0x01, 0x10], [0x0F, 0x00, 0xD8], [0xFA], [0xFB], [0x0F, 0x01, 0xF8], [0x0F, 0x01, 0xF0],
+            [0xF4], [0x0F, 0x20, 0xC0], [0x0F, 0x22, 0xC0], [0x0F, 0x23, 0xC0], [0x0F, 0x06], [0x0F, 0x30],
+            [0x0F, 0x32], [0x0F, 0x09],
+            [0x0F, 0x01, 0x38], [0x0F, 0x01, 0x10], [0x0F, 0x00, 0xD8], [0xFA], [0xFB], [0x0F, 0x01, 0xF8],
+            [0x0F, 0x01, 0xF0],
         ]
         for code in cases {
             let machine = try SystemMachine.long(code, cpl: 3)

@@ -38,7 +38,9 @@ struct SystemTransferTests {
         machine.state.registers[0] = UInt64(SystemMachine.free)
         try machine.runToHalt()
         #expect(try machine.memory.load(UInt64.self, at: SystemMachine.gdt + 0x48) == 0x0040_9300_1000_0FFF)
-        #expect(machine.state.segments[3] == SegmentRegister(base: 0x1000, limit: 0xFFF, selector: 0x48, attributes: 0x4093))
+        #expect(
+            machine.state.segments[3] == SegmentRegister(base: 0x1000, limit: 0xFFF, selector: 0x48, attributes: 0x4093)
+        )
     }
 
     @Test(arguments: [
@@ -92,7 +94,9 @@ struct SystemTransferTests {
     }
 
     @Test func VERRAndVERW() throws {
-        let machine = try SystemMachine.protected([0x0F, 0x00, 0xE0, 0x75, 0x05, 0x0F, 0x00, 0xE8, 0xF4, 0xF4, 0x0F, 0x0B])  // verr ax; jnz +5; verw ax; hlt
+        let machine = try SystemMachine.protected([
+            0x0F, 0x00, 0xE0, 0x75, 0x05, 0x0F, 0x00, 0xE8, 0xF4, 0xF4, 0x0F, 0x0B,
+        ])  // verr ax; jnz +5; verw ax; hlt
         machine.state.registers[0] = 0x08
         try machine.runToHalt()
         #expect(machine.processor.rflags & 0x40 == 0, "code is readable and not writable")
@@ -163,7 +167,9 @@ struct SystemTransferTests {
         let base: UInt64 = 0x9000
         try machine.memory.store(UInt32(0x2_1000), at: base + 0x20)
         try machine.memory.store(UInt32(0x2), at: base + 0x24)
-        for register in 0..<8 as Range<UInt64> { try machine.memory.store(UInt32(register == 4 ? 0x5800 : 0x100 + register), at: base + 0x28 + register * 4) }
+        for register in 0..<8 as Range<UInt64> {
+            try machine.memory.store(UInt32(register == 4 ? 0x5800 : 0x100 + register), at: base + 0x28 + register * 4)
+        }
         for (index, selector) in [0x18, 0x08, 0x18, 0x18, 0, 0x18].enumerated() {
             try machine.memory.store(UInt32(selector), at: base + 0x48 + UInt64(index) * 4)
         }
@@ -175,11 +181,14 @@ struct SystemTransferTests {
         let machine = try withTask([0xEA, 0, 0, 0, 0, 0x48, 0], second: [0xF4])
         machine.state.registers[3] = 0x7777
         try machine.runToHalt()
-        #expect(machine.state.rip == 0x2_1001 && machine.state.registers[3] == 0x103 && machine.state.registers[4] == 0x5800)
+        #expect(
+            machine.state.rip == 0x2_1001 && machine.state.registers[3] == 0x103 && machine.state.registers[4] == 0x5800
+        )
         #expect(machine.state.segments[7].selector == 0x48 && machine.state.cr0 & 8 != 0)
         #expect(try machine.memory.load(UInt32.self, at: SystemMachine.tss + 0x20) == UInt32(SystemMachine.code + 7))
         #expect(try machine.memory.load(UInt32.self, at: SystemMachine.tss + 0x34) == 0x7777)
-        #expect(try machine.memory.load(UInt8.self, at: SystemMachine.gdt + 0x38 + 5) == 0x89, "the old task is available")
+        #expect(
+            try machine.memory.load(UInt8.self, at: SystemMachine.gdt + 0x38 + 5) == 0x89, "the old task is available")
         #expect(try machine.memory.load(UInt8.self, at: SystemMachine.gdt + 0x48 + 5) == 0x8B)
     }
 
@@ -231,7 +240,9 @@ struct SystemTransferTests {
         try machine.memory.write([0xF4, 0x48, 0x0F, 0x07], at: 0x2_1000)  // hlt; sysretq
         machine.processor.rflags = 0x202
         try machine.runToHalt()
-        #expect(machine.state.cpl == 0 && machine.state.registers[1] == SystemMachine.code + 2 && machine.state.registers[11] == 0x202)
+        #expect(
+            machine.state.cpl == 0 && machine.state.registers[1] == SystemMachine.code + 2
+                && machine.state.registers[11] == 0x202)
         #expect(machine.processor.rflags == 2)
         #expect(machine.state.segments[1].selector == 0x10 && machine.state.segments[2].selector == 0x18)
         #expect(machine.state.registers[4] == SystemMachine.userStack, "SYSCALL leaves RSP alone")
@@ -272,6 +283,7 @@ struct SystemTransferTests {
     @Test func SYSENTERInLongModeIsUDOnAMD() throws {
         let machine = try SystemMachine.long([0x0F, 0x34], cpl: 3)
         machine.host.isAMD = true
+        machine.processor.stateChanged()
         machine.state.sysenterCS = 0x10
         #expect(try machine.runToVector() == 6)
     }

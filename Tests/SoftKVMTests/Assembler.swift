@@ -27,7 +27,8 @@ enum Assembler {
         let map = directory.appendingPathComponent("map").path
         let input = directory.appendingPathComponent("guest.nasm")
         let output = directory.appendingPathComponent("guest.bin")
-        try "[map symbols \(map)]\n%include \"prelude.inc\"\n\(source)\n".write(to: input, atomically: true, encoding: .utf8)
+        try "[map symbols \(map)]\n%include \"prelude.inc\"\n\(source)\n".write(
+            to: input, atomically: true, encoding: .utf8)
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = ["nasm", "-w-all", "-f", "bin", "-I", folder.path + "/", "-o", output.path, input.path]

@@ -45,7 +45,9 @@ final class EndpointClient {
     }
 
     /// A structure as bytes.
-    func getBytes(_ handle: Handle, _ request: Request, _ count: Int, _ fill: (inout [UInt8]) -> Void = { _ in }) throws -> [UInt8] {
+    func getBytes(_ handle: Handle, _ request: Request, _ count: Int, _ fill: (inout [UInt8]) -> Void = { _ in }) throws
+        -> [UInt8]
+    {
         var bytes = [UInt8](repeating: 0, count: count)
         fill(&bytes)
         try unsafe bytes.withUnsafeMutableBytes { buffer in

@@ -14,7 +14,9 @@ import Testing
         #expect(client.failure { try client.set(client.machine, .irqLine, kvm_irq_level()) } == .noSuchDeviceOrAddress)
         #expect(client.failure { _ = try client.getBytes(client.machine, .getIRQCHIP, 520) } == .noSuchDeviceOrAddress)
         #expect(client.failure { try client.set(client.machine, .createPIT2, kvm_pit_config()) } == .noSuchFile)
-        #expect(client.failure { try client.setBytes(client.machine, .setGSIRouting, [UInt8](repeating: 0, count: 8)) } == .invalidArgument)
+        #expect(
+            client.failure { try client.setBytes(client.machine, .setGSIRouting, [UInt8](repeating: 0, count: 8)) }
+                == .invalidArgument)
         _ = try endpoint.ioctl(client.machine, .createIRQCHIP, 0)
         #expect(client.failure { _ = try endpoint.ioctl(client.machine, .createIRQCHIP, 0) } == .fileExists)
         #expect(client.failure { try client.enable(client.machine, .splitIRQCHIP, 24) } == .fileExists)
@@ -23,7 +25,9 @@ import Testing
             try client.setBytes(client.machine, .setIRQCHIP, state)
             #expect(try client.getBytes(client.machine, .getIRQCHIP, 520) { $0[0] = chip } == state)
         }
-        #expect(client.failure { _ = try client.getBytes(client.machine, .getIRQCHIP, 520) { $0[0] = 3 } } == .invalidArgument)
+        #expect(
+            client.failure { _ = try client.getBytes(client.machine, .getIRQCHIP, 520) { $0[0] = 3 } }
+                == .invalidArgument)
         try client.set(client.machine, .createPIT2, kvm_pit_config())
         #expect(client.failure { try client.set(client.machine, .createPIT2, kvm_pit_config()) } == .fileExists)
         let pit = try client.getBytes(client.machine, .getPIT2, 112)
@@ -42,8 +46,12 @@ import Testing
         _ = try client.makeVCPU()
         #expect(client.failure { _ = try client.endpoint.ioctl(client.machine, .createIRQCHIP, 0) } == .invalidArgument)
         #expect(client.failure { _ = try client.endpoint.ioctl(client.machine, .setBootCPUID, 0) } == .busy)
-        #expect(client.failure { try client.set(client.machine, .setIdentityMapAddr, UInt64(0xFFFB_C000)) } == .invalidArgument)
-        #expect(client.failure { _ = try client.endpoint.ioctl(client.machine, .setTSSAddr, 0xFFFF_E000) } == .invalidArgument)
+        #expect(
+            client.failure { try client.set(client.machine, .setIdentityMapAddr, UInt64(0xFFFB_C000)) }
+                == .invalidArgument)
+        #expect(
+            client.failure { _ = try client.endpoint.ioctl(client.machine, .setTSSAddr, 0xFFFF_E000) }
+                == .invalidArgument)
     }
 
     @Test func routing() throws {
@@ -58,13 +66,19 @@ import Testing
         unsafe routes[1].u.msi.address_lo = 0xFEE0_0000
         _ = try client.endpoint.ioctl(client.machine, .setGSIRouting, routes.address)
         routes[1].type = 4
-        #expect(client.failure { _ = try client.endpoint.ioctl(client.machine, .setGSIRouting, routes.address) } == .invalidArgument)
+        #expect(
+            client.failure { _ = try client.endpoint.ioctl(client.machine, .setGSIRouting, routes.address) }
+                == .invalidArgument)
         routes[1].type = 2
         routes[1].flags = 4
-        #expect(client.failure { _ = try client.endpoint.ioctl(client.machine, .setGSIRouting, routes.address) } == .invalidArgument)
+        #expect(
+            client.failure { _ = try client.endpoint.ioctl(client.machine, .setGSIRouting, routes.address) }
+                == .invalidArgument)
         routes[1].flags = 0
         unsafe routes[0].u.irqchip.pin = 24
-        #expect(client.failure { _ = try client.endpoint.ioctl(client.machine, .setGSIRouting, routes.address) } == .invalidArgument)
+        #expect(
+            client.failure { _ = try client.endpoint.ioctl(client.machine, .setGSIRouting, routes.address) }
+                == .invalidArgument)
     }
 
     private func irqfd(_ number: Int32, gsi: UInt32 = 4, flags: UInt32 = 0) -> kvm_irqfd {

@@ -17,7 +17,8 @@ import Testing
 
     @Test func capabilitiesThatAreNotThereReadZero() throws {
         for (capability, value) in [
-            (Capability.userMemory, 1), (.irqchip, 1), (.coalescedMMIO, 2), (.nrMemslots, 32764), (.mce, 32), (.xsave2, 4096),
+            (Capability.userMemory, 1), (.irqchip, 1), (.coalescedMMIO, 2), (.nrMemslots, 32764), (.mce, 32),
+            (.xsave2, 4096),
             (.x86Smm, 0), (.hyperv, 0), (.dirtyLogRing, 0), (.nestedState, 0), (.guestMemfd, 0), (.pmuEventFilter, 0),
         ] {
             #expect(try client.endpoint.ioctl(client.system, .checkExtension, UInt(capability.rawValue)) == value)
@@ -53,7 +54,9 @@ import Testing
                 }
             }
         }
-        for request: Request in [.getRegs, .setRegs, .getSREGS, .setSREGS, .getXSAVE, .setXSAVE, .getMSRS, .setCPUID2, .translate] {
+        for request: Request in [
+            .getRegs, .setRegs, .getSREGS, .setSREGS, .getXSAVE, .setXSAVE, .getMSRS, .setCPUID2, .translate,
+        ] {
             #expect(client.failure { _ = try client.endpoint.ioctl(vcpu, request, 4096) } == .badAddress)
         }
     }
@@ -61,7 +64,9 @@ import Testing
     @Test func supportedCPUID() throws {
         let request = Request.getSupportedCPUID
         var buffer = VariableLengthBuffer<kvm_cpuid_entry2>(.cpuid, capacity: 1)
-        #expect(client.failure { _ = try client.endpoint.ioctl(client.system, request, buffer.address) } == .argumentListTooLong)
+        #expect(
+            client.failure { _ = try client.endpoint.ioctl(client.system, request, buffer.address) }
+                == .argumentListTooLong)
         buffer = VariableLengthBuffer<kvm_cpuid_entry2>(.cpuid, capacity: 100)
         _ = try client.endpoint.ioctl(client.system, request, buffer.address)
         let entries = buffer.entries
@@ -85,7 +90,9 @@ import Testing
 
     @Test func msrLists() throws {
         let short = VariableLengthBuffer<UInt32>(.msrList, capacity: 1)
-        #expect(client.failure { _ = try client.endpoint.ioctl(client.system, .getMSRIndexList, short.address) } == .argumentListTooLong)
+        #expect(
+            client.failure { _ = try client.endpoint.ioctl(client.system, .getMSRIndexList, short.address) }
+                == .argumentListTooLong)
         let needed = short.statedCount
         let buffer = VariableLengthBuffer<UInt32>(.msrList, capacity: needed)
         _ = try client.endpoint.ioctl(client.system, .getMSRIndexList, buffer.address)
@@ -133,9 +140,10 @@ import Testing
         let descriptors = openDescriptors()
         let before = residentPages()
         for _ in 0..<1000 { try once() }
-        #expect(openDescriptors() <= descriptors + 8)
-        // A leaked vCPU would be hundreds of kilobytes each.
-        #expect(residentPages() < before + 16384)
+        // Other tests run in this process meanwhile, but not hundreds of machines: a leak would be a thousand descriptors,
+        // and hundreds of kilobytes for each vCPU.
+        #expect(openDescriptors() < descriptors + 500)
+        #expect(residentPages() < before + 65536)
     }
 }
 
@@ -143,7 +151,9 @@ private func residentPages() -> Int {
     var text = ""
     if let file = unsafe fopen("/proc/self/statm", "r") {
         var line = [CChar](repeating: 0, count: 128)
-        if unsafe fgets(&line, 128, file) != nil { text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) }
+        if unsafe fgets(&line, 128, file) != nil {
+            text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
         unsafe fclose(file)
     }
     let words = text.split(separator: " ")

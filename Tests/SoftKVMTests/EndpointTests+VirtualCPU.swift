@@ -32,8 +32,14 @@ import Testing
         let back = try client.get(vcpu, .getRegs, kvm_regs())
         #expect(back.rflags == 0x8D7)
         #expect(back.rip == regs.rip)
-        #expect([back.rax, back.rbx, back.rcx, back.rdx, back.rsi, back.rdi, back.rsp, back.rbp] == [1, 2, 3, 4, 5, 6, 7, 8])
-        #expect([back.r8, back.r9, back.r10, back.r11, back.r12, back.r13, back.r14, back.r15] == [9, 10, 11, 12, 13, 14, 15, 16])
+        #expect(
+            [back.rax, back.rbx, back.rcx, back.rdx, back.rsi, back.rdi, back.rsp, back.rbp] == [
+                1, 2, 3, 4, 5, 6, 7, 8,
+            ])
+        #expect(
+            [back.r8, back.r9, back.r10, back.r11, back.r12, back.r13, back.r14, back.r15] == [
+                9, 10, 11, 12, 13, 14, 15, 16,
+            ])
     }
 
     @Test func specialRegisters() throws {
@@ -48,7 +54,8 @@ import Testing
         sregs.cr4 = 0x20
         sregs.efer = 0x500
         sregs.cs = kvm_segment(
-            base: 0, limit: 0xFFFF_FFFF, selector: 8, type: 11, present: 1, dpl: 0, db: 0, s: 1, l: 1, g: 1, avl: 0, unusable: 0,
+            base: 0, limit: 0xFFFF_FFFF, selector: 8, type: 11, present: 1, dpl: 0, db: 0, s: 1, l: 1, g: 1, avl: 0,
+            unusable: 0,
             padding: 0)
         sregs.gdt = kvm_dtable(base: 0x5000, limit: 0x27, padding: (0, 0, 0))
         sregs.interrupt_bitmap.1 = 1 << 3
@@ -76,7 +83,10 @@ import Testing
         #expect(refused { $0.cr4 |= 1 << 18 })
         #expect(refused { $0.cr3 |= 1 << 60 })
         #expect(refused { $0.apic_base |= 1 << 60 })
-        #expect(refused { $0.efer = 0; $0.cr0 = 1 })
+        #expect(
+            refused {
+                $0.efer = 0; $0.cr0 = 1
+            })
     }
 
     @Test func floatingPoint() throws {
@@ -149,14 +159,16 @@ import Testing
         let vcpu = try client.makeVCPU()
         try takeSupportedCPUID(vcpu)
         let small = VariableLengthBuffer<kvm_cpuid_entry2>(.cpuid, capacity: 1)
-        #expect(client.failure { _ = try client.endpoint.ioctl(vcpu, .getCPUID2, small.address) } == .argumentListTooLong)
+        #expect(
+            client.failure { _ = try client.endpoint.ioctl(vcpu, .getCPUID2, small.address) } == .argumentListTooLong)
         let buffer = VariableLengthBuffer<kvm_cpuid_entry2>(.cpuid, capacity: 100)
         _ = try client.endpoint.ioctl(vcpu, .getCPUID2, buffer.address)
         #expect(buffer.entries.contains { $0.function == 0x4000_0001 })
         var many = VariableLengthBuffer<kvm_cpuid_entry2>(.cpuid, capacity: 2)
         many.count = 2
         many.setHeader(UInt32(257), 0)
-        #expect(client.failure { _ = try client.endpoint.ioctl(vcpu, .setCPUID2, many.address) } == .argumentListTooLong)
+        #expect(
+            client.failure { _ = try client.endpoint.ioctl(vcpu, .setCPUID2, many.address) } == .argumentListTooLong)
     }
 
     @Test func events() throws {
@@ -175,7 +187,8 @@ import Testing
         try client.set(vcpu, .setVCPUEvents, events)
         let back = try client.get(vcpu, .getVCPUEvents, kvm_vcpu_events())
         #expect(back.exception.injected == 1 && back.exception.nr == 13 && back.exception.error_code == 0x18)
-        #expect(back.interrupt.shadow == 1 && back.interrupt.nr == 0x41 && back.nmi.masked == 1 && back.nmi.pending == 1)
+        #expect(
+            back.interrupt.shadow == 1 && back.interrupt.nr == 0x41 && back.nmi.masked == 1 && back.nmi.pending == 1)
         for nr: UInt8 in [2, 32] {
             events.exception.nr = nr
             #expect(client.failure { try client.set(vcpu, .setVCPUEvents, events) } == .invalidArgument)
@@ -223,8 +236,12 @@ import Testing
 
     @Test func signalMask() throws {
         let vcpu = try client.makeVCPU()
-        #expect(client.failure { try client.setBytes(vcpu, .setSignalMask, [7] + [UInt8](repeating: 0, count: 11)) } == .invalidArgument)
-        try client.setBytes(vcpu, .setSignalMask, [8] + [UInt8](repeating: 0xFF, count: 11).enumerated().map { $0.offset < 3 ? 0 : $0.element })
+        #expect(
+            client.failure { try client.setBytes(vcpu, .setSignalMask, [7] + [UInt8](repeating: 0, count: 11)) }
+                == .invalidArgument)
+        try client.setBytes(
+            vcpu, .setSignalMask,
+            [8] + [UInt8](repeating: 0xFF, count: 11).enumerated().map { $0.offset < 3 ? 0 : $0.element })
         _ = try client.endpoint.ioctl(vcpu, .setSignalMask, 0)
     }
 

@@ -78,7 +78,8 @@ struct GuestScript {
             case (";", "not-kernel"): notKernel = words.dropFirst().joined(separator: " ")
             case ("=", "out"): events.append(.out(port: try number(1), size: try number(2), value: try number(3)))
             case ("=", "in"): events.append(.in(port: try number(1), size: try number(2), value: try number(3)))
-            case ("=", "write"): events.append(.write(address: try number(1), size: try number(2), value: try number(3)))
+            case ("=", "write"):
+                events.append(.write(address: try number(1), size: try number(2), value: try number(3)))
             case ("=", "read"): events.append(.read(address: try number(1), size: try number(2), value: try number(3)))
             case ("=", "report"): events.append(.out(port: 0xe9, size: 4, value: try number(1)))
             case ("=", "fault"):
@@ -168,7 +169,9 @@ extension GuestScript {
                 access.answer(value)
                 position += 1
             case .halt:
-                guard next() == .hlt else { throw diverge("hlt at \(String(try cpu.generalRegisters().rip, radix: 16))") }
+                guard next() == .hlt else {
+                    throw diverge("hlt at \(String(try cpu.generalRegisters().rip, radix: 16))")
+                }
                 position += 1
             case .shutdown:
                 guard next() == .shutdown else { throw diverge("shutdown") }

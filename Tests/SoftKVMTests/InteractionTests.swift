@@ -55,10 +55,12 @@ extension GuestMemory {
 struct InteractionTests {
     @Test(arguments: hypervisors)
     func aKickFromAnotherThreadEndsAnEndlessLoop(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            again: inc dword [0x8000]
-            jmp again
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: inc dword [0x8000]
+                jmp again
+                """)
         var cpu = try machine.makeCPU()
         let kick = cpu.kickHandle
         for _ in 0..<20 {
@@ -81,14 +83,16 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func aKickEndsALongStringInstruction(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov eax, 1
-            again: mov edi, 0x100000
-            mov ecx, 0x100000
-            rep stosb
-            inc dword [0x8000]
-            jmp again
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov eax, 1
+                again: mov edi, 0x100000
+                mov ecx, 0x100000
+                rep stosb
+                inc dword [0x8000]
+                jmp again
+                """)
         var cpu = try machine.makeCPU()
         let kick = cpu.kickHandle
         for _ in 0..<3 {
@@ -107,11 +111,13 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func aSlotThatIsRemovedWhileTheGuestReadsItBecomesMMIO(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            again: inc dword [0x8000]
-            mov eax, [0x180000]
-            jmp again
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: inc dword [0x8000]
+                mov eax, [0x180000]
+                jmp again
+                """)
         try machine.memory.store(UInt32(0x1234), at: 0x180000)
         var cpu = try machine.makeCPU()
         let helper = Helper {
@@ -132,14 +138,16 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func aSlotThatComesWhileTheGuestPollsItIsMemory(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            again: mov eax, [0x300000]
-            inc dword [0x8000]
-            cmp eax, 0x77
-            jne again
-            mov dword [0x300004], 0x88
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: mov eax, [0x300000]
+                inc dword [0x8000]
+                cmp eax, 0x77
+                jne again
+                mov dword [0x300004], 0x88
+                hlt
+                """)
         let later = try GuestMemory(size: 4096)
         try later.store(UInt32(0x77), at: 0)
         var cpu = try machine.makeCPU()
@@ -163,14 +171,16 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func aSlotThatMovesWhileTheGuestRunsIsWhereItMovedTo(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            again: inc dword [0x8000]
-            mov eax, [0x400000]
-            cmp eax, 0x99
-            jne again
-            mov eax, [0x100000]
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: inc dword [0x8000]
+                mov eax, [0x400000]
+                cmp eax, 0x99
+                jne again
+                mov eax, [0x100000]
+                hlt
+                """)
         try machine.memory.store(UInt32(0x99), at: 0x100000)
         var cpu = try machine.makeCPU()
         let helper = Helper {
@@ -195,13 +205,15 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func aReadOnlySlotIsReadAndItsWritesAreExits(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov eax, [0x500000]
-            mov [0x500008], eax
-            mov byte [0x500000], 1
-            mov ebx, [0x500000]
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov eax, [0x500000]
+                mov [0x500008], eax
+                mov byte [0x500000], 1
+                mov ebx, [0x500000]
+                hlt
+                """)
         let rom = try GuestMemory(size: 4096)
         try rom.store(UInt32(0xcafe), at: 0)
         try machine.machine.addSlot(rom, at: 0x500000, flags: .readOnly)
@@ -227,19 +239,21 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func theDirtyLogIsExact(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov byte [0x101000], 1
-            mov eax, [0x102000]
-            mov dword [0x103ffe], 5
-            hlt
-            lock inc dword [0x110000]
-            mov edi, 0x120ff8
-            mov ecx, 4
-            rep stosd
-            mov byte [0x101000], 2
-            hlt
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov byte [0x101000], 1
+                mov eax, [0x102000]
+                mov dword [0x103ffe], 5
+                hlt
+                lock inc dword [0x110000]
+                mov edi, 0x120ff8
+                mov ecx, 4
+                rep stosd
+                mov byte [0x101000], 2
+                hlt
+                hlt
+                """)
         try machine.machine.setFlags(.logDirtyPages, of: machine.high)
         _ = try machine.machine.dirtyLog(of: machine.high)
         var cpu = try machine.makeCPU()
@@ -259,13 +273,16 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func theManualDirtyLogIsClearedByPage(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            again: mov byte [0x100000], 1
-            mov byte [0x140000], 1
-            mov byte [0x17f000], 1
-            hlt
-            jmp again
-            """) { try $0.enable(.manualDirtyLogProtect()) }
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: mov byte [0x100000], 1
+                mov byte [0x140000], 1
+                mov byte [0x17f000], 1
+                hlt
+                jmp again
+                """
+        ) { try $0.enable(.manualDirtyLogProtect()) }
         try machine.machine.setFlags(.logDirtyPages, of: machine.high)
         var cpu = try machine.makeCPU()
         try cpu.run()
@@ -293,14 +310,16 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func codeThatTheClientOverwritesIsExecutedAnew(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            again: call near routine
-            out 0xe9, eax
-            jmp again
-            align 64
-            routine: mov eax, 0
-            ret
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: call near routine
+                out 0xe9, eax
+                jmp again
+                align 64
+                routine: mov eax, 0
+                ret
+                """)
         var cpu = try machine.makeCPU()
         for value in UInt32(1)..<50 {
             try machine.memory.store(value, at: 0x1041)
@@ -313,14 +332,16 @@ struct InteractionTests {
     @Test(arguments: hypervisors)
     func aThreadOverwritesCodeUnderTheRunningGuestAndInterrupts(_ hypervisor: Hypervisor) throws {
         // The loop runs until the operand of MOV is overwritten; after the kick the new one counts.
-        let machine = try TestMachine(hypervisor, source: """
-            again: inc dword [0x8000]
-            mov eax, 1
-            cmp eax, 1
-            je again
-            out 0xe9, eax
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: inc dword [0x8000]
+                mov eax, 1
+                cmp eax, 1
+                je again
+                out 0xe9, eax
+                hlt
+                """)
         var cpu = try machine.makeCPU()
         let kick = cpu.kickHandle
         let place = try #require((0x1000..<0x1020).first { try machine.memory.load(UInt8.self, at: $0) == 0xb8 })
@@ -366,13 +387,16 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func slotMemoryThatIsUnmappedIsEFAULT(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov eax, [0x600000]
-            hlt
-            mov eax, [0x600000]
-            hlt
-            """)
-        let region = unsafe try #require(unsafe mmap(nil, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov eax, [0x600000]
+                hlt
+                mov eax, [0x600000]
+                hlt
+                """)
+        let region = unsafe try #require(
+            unsafe mmap(nil, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
         unsafe region.storeBytes(of: 7, as: UInt32.self)
         unsafe try machine.machine.addSlot(hostAddress: region, size: 8192, at: 0x600000)
         var cpu = try machine.makeCPU()
@@ -389,10 +413,12 @@ struct InteractionTests {
 
     @Test(arguments: hypervisors)
     func slotMemoryWhoseFileIsTruncatedIsEFAULT(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            again: inc dword [0x600000]
-            jmp again
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: inc dword [0x600000]
+                jmp again
+                """)
         let file = unsafe memfd_create("slot", 0)
         #expect(file >= 0)
         #expect(ftruncate(file, 4096) == 0)
@@ -463,7 +489,9 @@ struct InteractionTests {
         let cpu = try machine.makeCPU()
         let unknown = Request(rawValue: 0xaeff)
         #expect(throws: KVMError.failed(unknown, .inappropriateRequest)) { unsafe try machine.machine.request(unknown) }
-        #expect(throws: KVMError.failed(.createVM, .inappropriateRequest)) { unsafe try machine.machine.request(.createVM) }
+        #expect(throws: KVMError.failed(.createVM, .inappropriateRequest)) {
+            unsafe try machine.machine.request(.createVM)
+        }
         #expect(throws: KVMError.self) { unsafe try cpu.request(unknown) }
         #expect(throws: KVMError.failed(.run, .invalidArgument)) { unsafe try cpu.request(.run, 1) }
     }

@@ -10,23 +10,25 @@ import Testing
 struct OptInTests {
     @Test(arguments: hypervisors)
     func filteredMSRsAreExits(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov ecx, 0x176
-            mov eax, 0x11223344
-            mov edx, 0x55667788
-            wrmsr
-            rdmsr
-            out 0xe9, eax
-            mov eax, edx
-            out 0xe9, eax
-            mov ecx, 0x175
-            mov eax, 7
-            xor edx, edx
-            wrmsr
-            rdmsr
-            out 0xe9, eax
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov ecx, 0x176
+                mov eax, 0x11223344
+                mov edx, 0x55667788
+                wrmsr
+                rdmsr
+                out 0xe9, eax
+                mov eax, edx
+                out 0xe9, eax
+                mov ecx, 0x175
+                mov eax, 7
+                xor edx, edx
+                wrmsr
+                rdmsr
+                out 0xe9, eax
+                hlt
+                """)
         try machine.machine.enable(.userSpaceMSR(.filter))
         try machine.machine.setMSRFilter(MSRFilter([.init(base: 0x174, allowed: [true, true, false])]))
         var cpu = try machine.makeCPU()
@@ -56,15 +58,17 @@ struct OptInTests {
 
     @Test(arguments: hypervisors)
     func aRefusedOrUnknownMSRIsAGeneralProtectionFault(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            handlers
-            attempt after
-            mov ecx, 0x4000fff0
-            rdmsr
-            after: attempt end
-            wrmsr
-            end: hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                handlers
+                attempt after
+                mov ecx, 0x4000fff0
+                rdmsr
+                after: attempt end
+                wrmsr
+                end: hlt
+                """)
         try machine.machine.enable(.userSpaceMSR(.unknown))
         var cpu = try machine.makeCPU()
         try cpu.run()
@@ -96,15 +100,17 @@ struct OptInTests {
     // Without the in-kernel local APIC, lowering CR8 is an exit.
     @Test(arguments: hypervisors)
     func theTaskPriorityIsTheClientsWithoutALocalAPIC(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov eax, 5
-            mov cr8, rax
-            mov eax, 2
-            mov cr8, rax
-            mov rax, cr8
-            out 0xe9, eax
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov eax, 5
+                mov cr8, rax
+                mov eax, 2
+                mov cr8, rax
+                mov rax, cr8
+                out 0xe9, eax
+                hlt
+                """)
         var cpu = try machine.makeCPU()
         var priorities: [UInt64] = []
         run: while true {
@@ -126,15 +132,17 @@ struct OptInTests {
 
     @Test(arguments: hypervisors)
     func writesAreCoalesced(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov ebx, 0xd0000000
-            mov dword [rbx], 1
-            mov word [rbx + 0x10], 2
-            mov al, 3
-            out 0x70, al
-            mov byte [rbx + 0x1000], 4
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov ebx, 0xd0000000
+                mov dword [rbx], 1
+                mov word [rbx + 0x10], 2
+                mov al, 3
+                out 0x70, al
+                mov byte [rbx + 0x1000], 4
+                hlt
+                """)
         try machine.machine.coalesce(.memory(0xd000_0000), size: 0x100)
         try machine.machine.coalesce(.port(0x70), size: 1)
         var cpu = try machine.makeCPU()
@@ -156,16 +164,18 @@ struct OptInTests {
 
     @Test(arguments: hypervisors)
     func writesSignalEventDescriptors(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov ax, 7
-            out 0x80, ax
-            mov ax, 8
-            out 0x80, ax
-            mov ebx, 0xd0000000
-            mov dword [rbx], 5
-            mov word [rbx], 6
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov ax, 7
+                out 0x80, ax
+                mov ax, 8
+                out 0x80, ax
+                mov ebx, 0xd0000000
+                mov dword [rbx], 5
+                mov word [rbx], 6
+                hlt
+                """)
         let matched = try EventDescriptor()
         let any = try EventDescriptor()
         try machine.machine.attach(matched, to: .port(0x80), length: 2, match: 7)
@@ -196,12 +206,14 @@ struct OptInTests {
 
     @Test(arguments: hypervisors)
     func registersAreSynchronisedInTheRunArea(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov eax, 0x1234
-            hlt
-            out 0xe9, eax
-            hlt
-            """)
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov eax, 0x1234
+                hlt
+                out 0xe9, eax
+                hlt
+                """)
         var cpu = try machine.makeCPU()
         cpu.synced = [.general, .special]
         try cpu.run()
@@ -288,23 +300,26 @@ struct OptInTests {
 
     @Test(arguments: hypervisors)
     func theSplitControllersTellOfTheEndOfALevelInterrupt(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            handlers
-            mov word [0x6d000 + 0x24 * 16], handler
-            mov r12d, 0xfee00000
-            mov dword [r12 + 0xf0], 0x1ff
-            sti
-            mov eax, 1
-            out 0xe9, eax
-            hlt
-            handler: mov eax, 0x24
-            out 0xe9, eax
-            mov dword [r12 + 0xb0], 0
-            jmp ended               ; a translator may see the end only where a block ends
-            ended: mov eax, 3
-            out 0xe9, eax
-            iretq
-            """) { try $0.enable(.splitIRQChip()) }
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                handlers
+                mov word [0x6d000 + 0x24 * 16], handler
+                mov r12d, 0xfee00000
+                mov dword [r12 + 0xf0], 0x1ff
+                sti
+                mov eax, 1
+                out 0xe9, eax
+                hlt
+                handler: mov eax, 0x24
+                out 0xe9, eax
+                mov dword [r12 + 0xb0], 0
+                jmp ended               ; a translator may see the end only where a block ends
+                ended: mov eax, 3
+                out 0xe9, eax
+                iretq
+                """
+        ) { try $0.enable(.splitIRQChip()) }
         var cpu = try machine.makeCPU()
         // A level-triggered message, routed as a pin of the client's I/O APIC.
         try machine.machine.setRouting([.msi(gsi: 4, address: 0xfee0_0000, data: 0x8024)])
@@ -321,14 +336,17 @@ struct OptInTests {
     // Skipped by name where KVM_CAP_DIRTY_LOG_RING_ACQ_REL is not offered.
     @Test(arguments: hypervisors.filter { (try? System($0).check(.dirtyLogRingAcqRel)) ?? 0 > 0 })
     func theDirtyRingTellsOfEachPageOnce(_ hypervisor: Hypervisor) throws {
-        let machine = try TestMachine(hypervisor, source: """
-            mov byte [0x101000], 1
-            mov byte [0x101001], 1
-            mov byte [0x105000], 1
-            hlt
-            mov byte [0x101000], 1
-            hlt
-            """) { try $0.enable(.dirtyLogRing(bytes: 65536)) }
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov byte [0x101000], 1
+                mov byte [0x101001], 1
+                mov byte [0x105000], 1
+                hlt
+                mov byte [0x101000], 1
+                hlt
+                """
+        ) { try $0.enable(.dirtyLogRing(bytes: 65536)) }
         try machine.machine.setFlags(.logDirtyPages, of: machine.high)
         var cpu = try machine.makeCPU()
         var ring = try cpu.dirtyRing(bytes: 65536)

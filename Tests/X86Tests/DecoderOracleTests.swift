@@ -28,9 +28,13 @@ private enum Objdump {
         for line in output.split(separator: 10) {
             guard let tab = line.firstIndex(of: 9), line[tab - 1] == UInt8(ascii: ":") else { continue }
             let digits = line[..<(tab - 1)].drop { $0 == 32 }
-            guard let address = Int(String(decoding: digits, as: UTF8.self), radix: 16), address % step == 0 else { continue }
+            guard let address = Int(String(decoding: digits, as: UTF8.self), radix: 16), address % step == 0 else {
+                continue
+            }
             let fields = line[(tab + 1)...].split(separator: 9, maxSplits: 1)
-            let bytes = fields[0].split(separator: 32).compactMap { UInt8(String(decoding: $0, as: UTF8.self), radix: 16) }
+            let bytes = fields[0].split(separator: 32).compactMap {
+                UInt8(String(decoding: $0, as: UTF8.self), radix: 16)
+            }
             let text = fields.count > 1 ? String(decoding: fields[1], as: UTF8.self) : ""
             lines.append(Line(address: address, bytes: bytes, text: text))
         }
@@ -41,10 +45,12 @@ private enum Objdump {
 @Suite struct DecoderOracleTests {
     /// Encodings that objdump has no opinion of worth: it knows no aliases of x87 and calls reserved NOPs by newer names.
     private static let beyondObjdump: Set<Mnemonic> = [
-        .nop, .salc, .wbinvd, .bsf, .bsr, .fxch, .fstp, .fst, .fcom, .fcomp, .fnop, .ffreep, .lfence, .mfence, .sfence, .popcnt,
+        .nop, .salc, .wbinvd, .bsf, .bsr, .fxch, .fstp, .fst, .fcom, .fcomp, .fnop, .ffreep, .lfence, .mfence, .sfence,
+        .popcnt,
     ]
     private static let prefixWords: Set<String> = [
-        "data16", "addr32", "addr16", "data32", "lock", "rep", "repz", "repnz", "cs", "ds", "es", "ss", "fs", "gs", "rex", "bnd",
+        "data16", "addr32", "addr16", "data32", "lock", "rep", "repz", "repnz", "cs", "ds", "es", "ss", "fs", "gs",
+        "rex", "bnd",
         "xacquire", "xrelease", "notrack",
     ]
 
@@ -66,7 +72,9 @@ private enum Objdump {
         for slot in 0..<count {
             var code: [UInt8] = []
             if random.next() % 3 == 0 {
-                for _ in 0..<(random.next() % 3) { code.append([0x66, 0xF2, 0xF3, 0x67, 0x64][Int(random.next() % 5)]) }
+                for _ in 0..<(random.next() % 3) {
+                    code.append([0x66, 0xF2, 0xF3, 0x67, 0x64][Int(random.next() % 5)])
+                }
             }
             if size == .bits64, random.next() % 3 == 0 { code.append(0x40 | UInt8(random.next() % 16)) }
             let opcode = UInt8(truncatingIfNeeded: slot)
@@ -95,11 +103,14 @@ private enum Objdump {
         let codeSize = CodeSize(rawValue: UInt8(size))
         let count = 6 * 1536
         let data = slots(count, codeSize)
-        let file = FileManager.default.temporaryDirectory.appendingPathComponent("martlet-decoder-\(size)-\(getpid()).bin")
+        let file = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "martlet-decoder-\(size)-\(getpid()).bin")
         try Data(data).write(to: file)
         defer { try? FileManager.default.removeItem(at: file) }
         var lines: [Int: Objdump.Line] = [:]
-        for line in try Objdump.run(["-D", "-b", "binary", "-m", machine, file.path], step: 32) { lines[line.address] = line }
+        for line in try Objdump.run(["-D", "-b", "binary", "-m", machine, file.path], step: 32) {
+            lines[line.address] = line
+        }
 
         let known = Set(Mnemonic.allCases.map(\.rawValue))
         var compared = 0
@@ -107,7 +118,9 @@ private enum Objdump {
         for slot in 0..<count {
             guard let line = lines[slot * 32] else { continue }
             let words = line.text.split(separator: " ").map(String.init)
-            guard let name = words.first(where: { !Self.prefixWords.contains($0) && !$0.hasPrefix("rex.") }) else { continue }
+            guard let name = words.first(where: { !Self.prefixWords.contains($0) && !$0.hasPrefix("rex.") }) else {
+                continue
+            }
             let code = Array(data[(slot * 32)..<(slot * 32 + 16)])
             let isBad = line.text.contains("(bad)")
             let hex = code.map { String($0, radix: 16) }.joined(separator: " ")
@@ -116,7 +129,9 @@ private enum Objdump {
                 let instruction = try Decoder.decode(code, codeSize: codeSize, vendor: .amd)
                 if isBad {
                     // VEX.L ignored by scalar comparisons, too, is unknown to it.
-                    if !Self.beyondObjdump.contains(instruction.mnemonic), instruction.opcodeRow.vectorLength != .ignored {
+                    if !Self.beyondObjdump.contains(instruction.mnemonic),
+                        instruction.opcodeRow.vectorLength != .ignored
+                    {
                         wrong.append("valid here, bad there: \(hex) \(instruction.mnemonic)")
                     }
                 } else if Int(instruction.length) != line.bytes.count, instruction.mnemonic != .fwait {
@@ -124,7 +139,10 @@ private enum Objdump {
                 }
             } catch {
                 // objdump lets prefixes, VEX.W, CR1 and the segment register `?` pass.
-                let lax = ["mov", "vzeroupper", "vzeroall", "kmovw", "xsaves", "xsavec", "xrstors", "xrstor", "xgetbv", "xsetbv", "vldmxcsr", "vstmxcsr"]
+                let lax = [
+                    "mov", "vzeroupper", "vzeroall", "kmovw", "xsaves", "xsavec", "xrstors", "xrstor", "xgetbv",
+                    "xsetbv", "vldmxcsr", "vstmxcsr",
+                ]
                 let hasPrefix = words.first.map { Self.prefixWords.contains($0) } ?? false
                 if !isBad, known.contains(name), !lax.contains(name), !hasPrefix, !line.text.contains("?") {
                     wrong.append("bad here, valid there: \(hex) \(line.text)")

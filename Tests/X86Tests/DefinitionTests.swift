@@ -23,10 +23,14 @@ import X86
     @Test func segmentDescriptors() {
         // Linux's __KERNEL_CS and a flat 32-bit data segment.
         let code = SegmentDescriptor(rawValue: 0x00AF_9B00_0000_FFFF)
-        #expect(code.limit == 0xFFFF_FFFF && code.base == 0 && code.long && !code.defaultBig && code.isCode && code.dpl == 0)
+        #expect(
+            code.limit == 0xFFFF_FFFF && code.base == 0 && code.long && !code.defaultBig && code.isCode && code.dpl == 0
+        )
         #expect(code.isReadable && !code.isWritable && code.isAccessed && code.present)
         let data = SegmentDescriptor(base: 0x1234_5678, limit: 0xFFFF_FFFF, attributes: 0xC0F3)
-        #expect(data.base == 0x1234_5678 && data.limit == 0xFFFF_FFFF && data.dpl == 3 && data.isWritable && data.defaultBig)
+        #expect(
+            data.base == 0x1234_5678 && data.limit == 0xFFFF_FFFF && data.dpl == 3 && data.isWritable && data.defaultBig
+        )
         #expect(data.attributes == 0xC0F3)
         let task = SegmentDescriptor(base: 0xFFFF_8000_1234_5678, limit: 0x67, attributes: 0x008B)
         #expect(task.base == 0xFFFF_8000_1234_5678 && task.limit == 0x67 && task.systemType == .tss32Busy)

@@ -6,20 +6,29 @@ import Testing
     @Test func encodesWhatItSays() throws {
         typealias M = Encoder.Memory
         let cases: [((inout Encoder) -> Void, String)] = [
-            ({ $0.mov(.rax, 0x1122_3344_5566_7788) }, "mov rax, 0x1122334455667788"), ({ $0.mov(.r9, 5) }, "mov r9d, 0x5"),
+            ({ $0.mov(.rax, 0x1122_3344_5566_7788) }, "mov rax, 0x1122334455667788"),
+            ({ $0.mov(.r9, 5) }, "mov r9d, 0x5"),
             ({ $0.load(.rsi, M(.rbx, 0x1234), size: 8) }, "mov rsi, qword ds:[rbx+0x1234]"),
-            ({ $0.load(.rsi, M(.r12), size: 1) }, "mov sil, byte ds:[r12]"), ({ $0.store(.r15, M(.r13), size: 2) }, "mov word ds:[r13], r15w"),
-            ({ $0.store(.rax, M(.rsp, -8), size: 4) }, "mov dword ss:[rsp-0x8], eax"), ({ $0.mov(.rdi, .r8) }, "mov rdi, r8"),
-            ({ $0.mov(.rdi, .rax, size: 1) }, "mov dil, al"), ({ $0.lea(.rax, M(.rbp, 300)) }, "lea rax, ss:[rbp+0x12c]"),
+            ({ $0.load(.rsi, M(.r12), size: 1) }, "mov sil, byte ds:[r12]"),
+            ({ $0.store(.r15, M(.r13), size: 2) }, "mov word ds:[r13], r15w"),
+            ({ $0.store(.rax, M(.rsp, -8), size: 4) }, "mov dword ss:[rsp-0x8], eax"),
+            ({ $0.mov(.rdi, .r8) }, "mov rdi, r8"),
+            ({ $0.mov(.rdi, .rax, size: 1) }, "mov dil, al"),
+            ({ $0.lea(.rax, M(.rbp, 300)) }, "lea rax, ss:[rbp+0x12c]"),
             ({ $0.alu(.cmp, .rax, .r10) }, "cmp rax, r10"), ({ $0.alu(.sub, .rsp, 64) }, "sub rsp, 0x40"),
-            ({ $0.alu(.xor, .rdx, M(.rdi, 4), size: 4) }, "xor edx, dword ds:[rdi+0x4]"), ({ $0.push(.r14) }, "push r14"),
+            ({ $0.alu(.xor, .rdx, M(.rdi, 4), size: 4) }, "xor edx, dword ds:[rdi+0x4]"),
+            ({ $0.push(.r14) }, "push r14"),
             ({ $0.pop(.rbx) }, "pop rbx"), ({ $0.push(M(.rax, 8)) }, "push qword ds:[rax+0x8]"), ({ $0.ret() }, "ret"),
-            ({ $0.call(.rax) }, "call rax"), ({ $0.jmp(.r11) }, "jmp r11"), ({ $0.pushfq() }, "pushfq"), ({ $0.popfq() }, "popfq"),
-            ({ $0.setcc(.o, .rsi) }, "seto sil"), ({ $0.movups(12, M(.rdi, 16)) }, "movups xmm12, xmmword ds:[rdi+0x10]"),
+            ({ $0.call(.rax) }, "call rax"), ({ $0.jmp(.r11) }, "jmp r11"), ({ $0.pushfq() }, "pushfq"),
+            ({ $0.popfq() }, "popfq"),
+            ({ $0.setcc(.o, .rsi) }, "seto sil"),
+            ({ $0.movups(12, M(.rdi, 16)) }, "movups xmm12, xmmword ds:[rdi+0x10]"),
             ({ $0.vmovups(9, M(.r8, 0x200)) }, "vmovups ymm9, ymmword ds:[r8+0x200]"),
-            ({ $0.vmovups(M(.rsi), 3, wide: false) }, "vmovups xmmword ds:[rsi], xmm3"), ({ $0.ldmxcsr(M(.rax)) }, "ldmxcsr dword ds:[rax]"),
+            ({ $0.vmovups(M(.rsi), 3, wide: false) }, "vmovups xmmword ds:[rsi], xmm3"),
+            ({ $0.ldmxcsr(M(.rax)) }, "ldmxcsr dword ds:[rax]"),
             ({ $0.fxsave(M(.r8)) }, "fxsave ds:[r8]"), ({ $0.fld80(M(.rdi, 32)) }, "fld st(0), tbyte ds:[rdi+0x20]"),
-            ({ $0.fstp80(M(.rdi, 32)) }, "fstp tbyte ds:[rdi+0x20], st(0)"), ({ $0.movq(mmx: 3, M(.rcx)) }, "movq mm3, qword ds:[rcx]"),
+            ({ $0.fstp80(M(.rdi, 32)) }, "fstp tbyte ds:[rdi+0x20], st(0)"),
+            ({ $0.movq(mmx: 3, M(.rcx)) }, "movq mm3, qword ds:[rcx]"),
         ]
         for (emit, expected) in cases {
             var encoder = Encoder()
@@ -42,9 +51,13 @@ import Testing
                 let again = try Decoder.decode(same, codeSize: .bits64)
                 #expect(again.row == original.row && Int(again.length) == same.count, "\(row.mnemonic)")
                 #expect(again.immediate == original.immediate && again.vectorLength == original.vectorLength)
-                for operand in 0..<Int(original.operandCount) { #expect(again.operands[operand] == original.operands[operand]) }
+                for operand in 0..<Int(original.operandCount) {
+                    #expect(again.operands[operand] == original.operands[operand])
+                }
                 if original.hasModRM, original.modRM < 0xC0 {
-                    #expect(again.memory.base == 13 && again.memory.displacement == 0 && again.memory.index == MemoryOperand.noRegister)
+                    #expect(
+                        again.memory.base == 13 && again.memory.displacement == 0
+                            && again.memory.index == MemoryOperand.noRegister)
                 }
                 count += 1
 

@@ -80,7 +80,8 @@ func example(of row: OpcodeRow, memory: Bool) -> [UInt8]? {
                 guard let bytes = example(of: row, memory: memory) else { continue }
                 let instruction = try? Decoder.decode(bytes, codeSize: row.invalidIn64Bit ? .bits32 : .bits64)
                 if instruction?.row != UInt16(index) {
-                    missed.append("\(row.mnemonic) \(row.opcode) \(bytes): \(String(describing: instruction?.mnemonic))")
+                    missed.append(
+                        "\(row.mnemonic) \(row.opcode) \(bytes): \(String(describing: instruction?.mnemonic))")
                 }
             }
         }
@@ -95,7 +96,8 @@ func example(of row: OpcodeRow, memory: Bool) -> [UInt8]? {
     }
 
     @Test func vectorRowsHaveAFeatureAndAnExceptionClass() {
-        for row in OpcodeTable.rows where row.opcodeClass == .sse || row.opcodeClass == .vex || row.opcodeClass == .mmx {
+        for row in OpcodeTable.rows where row.opcodeClass == .sse || row.opcodeClass == .vex || row.opcodeClass == .mmx
+        {
             #expect(row.feature != nil)
             #expect(row.exceptionClass != 0)
             if row.opcodeClass == .vex { #expect(row.isVEX) }
@@ -103,9 +105,13 @@ func example(of row: OpcodeRow, memory: Bool) -> [UInt8]? {
     }
 
     @Test func alignmentFollowsTheManual() {
-        func row(_ mnemonic: Mnemonic) -> OpcodeRow { OpcodeTable.rows.first { $0.mnemonic == mnemonic } ?? OpcodeRow() }
+        func row(_ mnemonic: Mnemonic) -> OpcodeRow {
+            OpcodeTable.rows.first { $0.mnemonic == mnemonic } ?? OpcodeRow()
+        }
         for mnemonic: Mnemonic in [.movaps, .movdqa, .movntdq, .addps, .paddb, .pshufb, .vmovaps, .vmovntdqa] {
-            let aligned = OpcodeTable.rows.contains { $0.mnemonic == mnemonic && $0.opcodeClass != .mmx && $0.requiresAlignment }
+            let aligned = OpcodeTable.rows.contains {
+                $0.mnemonic == mnemonic && $0.opcodeClass != .mmx && $0.requiresAlignment
+            }
             #expect(aligned, "\(mnemonic)")
         }
         for mnemonic: Mnemonic in [.movups, .movdqu, .lddqu, .vaddps, .vpaddb, .pcmpistri, .movss, .addss] {
