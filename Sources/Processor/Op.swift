@@ -1,6 +1,6 @@
 import X86
 
-/// A decoded instruction as the interpreter executes it: 48 bytes, read through a pointer and never copied on the hot path.
+/// A decoded instruction as the interpreter executes it: 56 bytes, read through a pointer and never copied on the hot path.
 struct Op {
     /// Executes an op: given the addresses of the state and of the op, returns the address of the next op, or 0 with
     /// `CPUState.stop` set. Addresses, so that semantics need no `unsafe`: only `CPU` and `OpCursor` take them apart.
