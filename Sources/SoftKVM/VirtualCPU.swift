@@ -43,8 +43,6 @@ final class VirtualCPU: @unchecked Sendable {
     var hasRun = false
     var signalMask: UInt64?
     var guestDebug: UInt32 = 0
-    var reportsTPRAccess = false
-    var vapicAddress: UInt64 = 0
     var enforcesParavirtualFeatures = false
     /// KVM_KVMCLOCK_CTRL: the guest is told that it was stopped.
     var wasPaused = false
@@ -137,14 +135,6 @@ final class VirtualCPU: @unchecked Sendable {
         case .translate: try translate(argument)
         case .setSignalMask: try setSignalMask(argument)
         case .setGuestDebug: try setGuestDebug(Record(try argument.loadBytes(72)))
-        case .tprAccessReporting:
-            let record = Record(try argument.loadBytes(40))
-            guard record.load(4, as: UInt32.self) == 0 else { throw .invalidArgument }
-            reportsTPRAccess = record.load(0, as: UInt32.self) != 0
-            try argument.storeBytes(record.bytes)
-        case .setVAPICAddr:
-            guard chipset != nil else { throw .invalidArgument }
-            vapicAddress = try argument.load()
         case .setTSCKHz: try setTSCKilohertz(argument.address)
         case .getTSCKHz: return Int32(clamping: tsc.kilohertz)
         case .getDeviceAttr, .setDeviceAttr, .hasDeviceAttr: try deviceAttribute(request, argument)
