@@ -134,6 +134,11 @@ extension Chipset {
         look(vcpu) { state, place in state.apics.all[place].cr8 } ?? 0
     }
 
+    /// CR8 and IA32_APIC_BASE together, as each KVM_RUN shows them.
+    public func priorityAndBase(_ vcpu: Int) -> (cr8: UInt64, base: UInt64) {
+        look(vcpu) { state, place in (state.apics.all[place].cr8, state.apics.all[place].base) } ?? (0, 0)
+    }
+
     /// Writes CR8; bits above 3 are ignored here.
     public func setCR8(_ vcpu: Int, _ value: UInt64) {
         _ = change(vcpu) { state, place in state.apics.all[place].cr8 = value }

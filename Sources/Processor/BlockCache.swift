@@ -180,6 +180,15 @@ extension CPU {
         return unsafe BlockReference(block)
     }
 
+    /// The same for one whose bytes have to be compared first; never one that was taken out of the table.
+    @inline(__always) func recallStaleBlock(_ linear: UInt64) -> BlockReference? {
+        let slot = unsafe slot(linear)
+        guard unsafe slot.pointee.linear == linear, unsafe slot.pointee.key == lookupKey,
+            let block = unsafe slot.pointee.block, unsafe block.pointee.codeGeneration != 0
+        else { return nil }
+        return unsafe BlockReference(block)
+    }
+
     func remember(_ linear: UInt64, _ reference: BlockReference) {
         unsafe slot(linear).pointee = BlockCache.Lookup(linear: linear, key: lookupKey, block: reference.pointer)
     }

@@ -28,12 +28,26 @@ extension VirtualProcessor {
         if let exit = nextDeferredWrite() { return leave(exit) }
         if transaction.isActive {
             // The instruction that waited for an answer comes first, before any event.
-            if let exit = step() { return leave(exit) }
+            if !completePortWrite(), let exit = step() { return leave(exit) }
         }
         while true {
             if needsAttention, let exit = attend() { return leave(exit) }
             if let exit = runBlocks() { return leave(exit) }
         }
+    }
+
+    /// An OUT that was handed out and still stands where it did has nothing left to do but to move on; false where it is
+    /// to be executed again, with the checks that debugging asks for.
+    private func completePortWrite() -> Bool {
+        let place = transaction.portWritePlace
+        guard transaction.portWriteDone, cpu.state.rip == place.rip, !isStepping,
+            cpu.state.systemFlags & RFLAGS.TF.rawValue == 0
+        else { return false }
+        transaction.finish()
+        cpu.state.interruptShadow = 0
+        cpu.state.instructionCount &+= 1
+        cpu.state.rip = place.following
+        return true
     }
 
     private func leave(_ exit: ProcessorExit) { self.exit = exit }
@@ -143,6 +157,8 @@ extension VirtualProcessor {
         let rip = cpu.state.rip
         let linear = cpu.codeLinear(rip)
         if let block = cpu.recallBlock(linear) { return block }
+        // After an exit it is the translation's still, but its bytes may have changed.
+        if let block = cpu.recallStaleBlock(linear), validate(block) { return block }
         let mode = cpu.state.codeMode
         let code = unsafe try cpu.executableHost(linear)
         let found: BlockReference

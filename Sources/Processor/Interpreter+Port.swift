@@ -83,6 +83,7 @@ extension CPU {
             if processor.host.writePort(port, size: W.bytes, value: UInt32(truncatingIfNeeded: value)) { return }
             processor.transaction.setOutgoing(value: value, size: W.bytes)
             processor.transaction.portWriteDone = true
+            processor.transaction.portWritePlace = (instructionRIP, followingRIP(cursor))
             processor.exit = .portWrite(port: port, size: W.bytes, count: 1)
             throw .exitBefore
         }

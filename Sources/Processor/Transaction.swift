@@ -13,6 +13,8 @@ struct Transaction {
     private(set) var outgoing: [UInt8] = []
     /// A port write has been handed out: executing the instruction again completes it.
     var portWriteDone = false
+    /// Where that instruction lies and the one after it.
+    var portWritePlace: (rip: UInt64, following: UInt64) = (0, 0)
     /// One instruction is executed by itself: MMIO writes are put off until it is complete.
     var isCareful = false
     private(set) var msrAnswer: (value: UInt64, error: Bool)?
@@ -39,7 +41,7 @@ struct Transaction {
 
     /// After the instruction is complete, or when an event takes its place.
     mutating func finish() {
-        answers.removeAll(keepingCapacity: true)
+        if !answers.isEmpty { answers.removeAll(keepingCapacity: true) }
         cursor = 0
         portWriteDone = false
         msrAnswer = nil

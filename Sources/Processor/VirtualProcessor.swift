@@ -12,7 +12,9 @@ internal import X86
     private let storage: UnsafeMutableRawPointer
     let cpu: CPU
     let memory: AddressSpace
-    unowned let host: any ProcessorHost
+    // SAFETY: the host owns this object and ends no sooner than a run.
+    private unowned(unsafe) let owner: any ProcessorHost
+    var host: any ProcessorHost { unsafe owner }
     let blocks: BlockCache
     let tlb: TLB
     let singleOps = SingleOps()
@@ -66,7 +68,7 @@ internal import X86
 
     public init(memory: AddressSpace, host: any ProcessorHost) {
         self.memory = memory
-        self.host = host
+        unsafe owner = host
         unsafe storage = .allocate(byteCount: MemoryLayout<CPUState>.stride, alignment: 64)
         cpu = unsafe CPU(UInt(bitPattern: storage))
         blocks = BlockCache()
@@ -138,7 +140,9 @@ internal import X86
     /// Takes requests back; true where one of them was set.
     @discardableResult
     public func withdraw(_ what: ExitRequest) -> Bool {
-        unsafe exitRequests.pointee.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue
+        // A request that is on its way as this looks comes after it.
+        guard unsafe exitRequests.pointee.load(ordering: .relaxed) & what.rawValue != 0 else { return false }
+        return unsafe exitRequests.pointee.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue
             & what.rawValue != 0
     }
 

@@ -42,7 +42,7 @@ internal import Synchronization
 
     /// A kick that came before this is forgotten.
     func forgetKick() {
-        kicked.store(false, ordering: .sequentiallyConsistent)
+        if kicked.load(ordering: .relaxed) { kicked.store(false, ordering: .sequentiallyConsistent) }
         processor.withdraw(.leave)
     }
 

@@ -56,7 +56,9 @@ extension VirtualCPU {
         } else {
             processor.withdraw(.interruptWindow)
         }
-        if queuedInterrupt != nil || chipset?.hasInterrupt(Int(id)) == true { processor.request(.interrupt) }
+        if queuedInterrupt != nil || doorbell.status?.pending.contains(.interrupt) == true {
+            processor.request(.interrupt)
+        }
         while true {
             processor.withdraw(.leave)
             if doorbell.isKicked {
@@ -139,9 +141,10 @@ extension VirtualCPU {
         let run = area.run
         let interruptFlag = processor.rflags & 1 << 9 != 0
         run.interruptFlag = interruptFlag
-        run.cr8 = UInt64(taskPriority)
-        run.apicBase = apicBase
-        reportedCR8 = taskPriority
+        let (priority, base) = chipset?.priorityAndBase(Int(id)) ?? (UInt64(clientCR8), clientAPICBase)
+        run.cr8 = priority
+        run.apicBase = base
+        reportedCR8 = UInt8(truncatingIfNeeded: priority)
         let hasPIC = chipset != nil && !isSplit
         run.readyForInterruptInjection = hasPIC || isReadyForInterrupt
         if validRegisters != 0 { storeSyncRegisters(validRegisters) }
