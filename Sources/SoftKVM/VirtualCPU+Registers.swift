@@ -185,7 +185,8 @@ extension VirtualCPU {
         }
     }
 
-    var guestPhysicalBits: UInt8 { max(cpuid.physicalAddressBits, 36) }
+    /// From 36 to the architecture's 52, whatever the client's CPUID says.
+    var guestPhysicalBits: UInt8 { min(max(cpuid.physicalAddressBits, 36), 52) }
 
     static func isValidCR0(_ cr0: UInt64) -> Bool {
         if cr0 >> 32 != 0 { return false }
