@@ -78,6 +78,11 @@ extension VirtualProcessor {
                 }
             }
             event = next
+            // A guest can make deliveries fail for ever (#AC on #AC): whoever wants this vCPU gets it in between.
+            if !pendingRequests.isEmpty {
+                raise(event.vector, code: event.errorCode)
+                return nil
+            }
         }
     }
 
