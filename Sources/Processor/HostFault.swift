@@ -17,13 +17,19 @@ enum HostFault {
         var memory: Unmanaged<AddressSpace>
     }
 
-    /// Calls `body(argument)` so that faults on the regions of `context.memory` end it: false then.
+    /// Calls `body(argument)` so that faults on the regions of `context.memory` end it: false then. A host that allows no
+    /// code made at run time runs it unguarded: such a fault then ends the process, as it does that of any client.
     static func guarding(
         _ context: UnsafeMutablePointer<Context>, _ body: @convention(c) (UInt) -> Void, _ argument: UInt
     ) -> Bool {
         let process = Process.shared
+        guard let enter = process.enter else {
+            body(argument)
+            return true
+        }
         unsafe pthread_setspecific(process.key, context)
-        let completed = process.enter(body, argument, UInt(bitPattern: context)) == 0
+        let bodyAddress = unsafe unsafeBitCast(body, to: UInt.self)
+        let completed = HostCode.call(enter, bodyAddress, argument, UInt(bitPattern: context)) == 0
         unsafe context.pointee.stackPointer = 0
         pthread_setspecific(process.key, nil)
         return completed
@@ -33,8 +39,9 @@ enum HostFault {
     @safe final class Process: Sendable {
         static let shared = Process()
 
-        typealias Enter = @convention(c) (@convention(c) (UInt) -> Void, UInt, UInt) -> Int
-        let enter: Enter
+        private let memory = HostCode()
+        /// The address of the emitted code, where the host allows it, and of the place in it that a fault goes back to.
+        let enter: UInt?
         let recovery: UInt
         let key: pthread_key_t
         // What was installed before us.
@@ -58,14 +65,8 @@ enum HostFault {
         private static let recoveryOffset = 29
 
         private init() {
-            let page = unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-            guard let page = unsafe page, unsafe page != MAP_FAILED else {
-                preconditionFailure("no memory for a page of code")
-            }
-            unsafe page.copyMemory(from: Process.code, byteCount: Process.code.count)
-            unsafe mprotect(page, 4096, PROT_READ | PROT_EXEC)
-            enter = unsafe unsafeBitCast(page, to: Enter.self)
-            recovery = UInt(bitPattern: page) + UInt(Process.recoveryOffset)
+            enter = memory.add(Process.code)
+            recovery = (enter ?? 0) + UInt(Process.recoveryOffset)
             var key = pthread_key_t()
             unsafe pthread_key_create(&key, nil)
             self.key = key

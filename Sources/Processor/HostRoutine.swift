@@ -1,5 +1,3 @@
-import Glibc
-
 /// Machine code of our own for the few instructions that neither the language nor its library offers: position-independent
 /// functions of the System V ABI in one page that is made once and never written again.
 enum HostRoutine {
@@ -19,19 +17,11 @@ enum HostRoutine {
     typealias CompareExchange16 =
         @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UInt64, UInt64) -> Void
 
-    // SAFETY: the bytes above are a function of this type; the page is mapped for as long as the process lives.
-    static let pairCompareExchange: CompareExchange16? = unsafe emit(compareExchange16).map {
-        unsafe unsafeBitCast($0, to: CompareExchange16.self)
-    }
+    private static let code = HostCode()
 
-    /// The bytes in executable memory; nil where the host forbids that.
-    private static func emit(_ bytes: [UInt8]) -> UnsafeMutableRawPointer? {
-        guard let page = unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
-            unsafe page != MAP_FAILED
-        else { return nil }
-        unsafe UnsafeMutableRawBufferPointer(start: page, count: bytes.count).copyBytes(from: bytes)
-        guard unsafe mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0 else { return nil }
-        return unsafe page
+    // SAFETY: the bytes above are a function of this type, and stay where they are for as long as the process lives.
+    static let pairCompareExchange: CompareExchange16? = unsafe code.add(compareExchange16).map {
+        unsafe unsafeBitCast($0, to: CompareExchange16.self)
     }
 }
 
