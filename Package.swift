@@ -65,7 +65,7 @@ let package = Package(
         tests(of: "KVMABI", ["CLinuxKVM"]),
         tests(of: "Processor", ["X86", "GuestMemory"]),
         tests(of: "Chipset"),
-        tests(of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory"], exclude: ["Guests"]),
+        tests(of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory", "X86", "Processor"], exclude: ["Guests"]),
         tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
         tests(of: "Devices", ["GuestMemory"]),
         tests(

@@ -31,13 +31,14 @@ public enum HostProcessor {
         return features
     }()
 
-    /// Those of them that guests are offered.
+    /// Those that guests are offered: what the processor does itself, and what this host has for what it leaves to it.
     static let offered: Features = {
         var offered: Features = []
         for entry in CPUIDLeaves.all where entry.offered {
-            if let feature = entry.feature { offered.insert(Features(feature)) }
+            guard let feature = entry.feature, !entry.needsHost || features.contains(feature) else { continue }
+            offered.insert(Features(feature))
         }
-        return features.intersection(offered)
+        return offered
     }()
 
     /// "AuthenticAMD" or "HygonGenuine".

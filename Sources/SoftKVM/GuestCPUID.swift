@@ -2,6 +2,7 @@
 // Documentation/virt/kvm/api.rst, sections 4.20 and 4.42; out-of-range leaves: Intel SDM vol. 2, CPUID.
 
 internal import KVMABI
+internal import X86
 
 /// The leaves of one vCPU.
 struct GuestCPUID {
@@ -79,15 +80,15 @@ struct GuestCPUID {
     }
 
     /// CPUID as the guest reads it.
-    func read(_ leaf: UInt32, _ subleaf: UInt32, _ dynamics: Dynamics) -> CPUIDRegisters {
+    func read(_ leaf: UInt32, _ subleaf: UInt32, _ dynamics: Dynamics) -> CPUIDResult {
         guard let (entry, wasInRange) = lookUp(leaf, subleaf) else {
             // Topology leaves answer any level: the x2APIC id is at each.
             if leaf == 0xB || leaf == 0x1F, let first = find(leaf, 1) {
-                return CPUIDRegisters(eax: 0, ebx: 0, ecx: subleaf & 0xFF, edx: first.edx)
+                return CPUIDResult(eax: 0, ebx: 0, ecx: subleaf & 0xFF, edx: first.edx)
             }
-            return CPUIDRegisters()
+            return CPUIDResult()
         }
-        var registers = CPUIDRegisters(eax: entry.eax, ebx: entry.ebx, ecx: entry.ecx, edx: entry.edx)
+        var registers = CPUIDResult(eax: entry.eax, ebx: entry.ebx, ecx: entry.ecx, edx: entry.edx)
         guard wasInRange else { return registers }
         switch leaf {
         case 1:

@@ -2,6 +2,8 @@
 // Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E; Linux, Documentation/virt/kvm/x86/cpuid.rst.
 
 internal import KVMABI
+internal import Processor
+internal import X86
 
 /// The table of offered CPUID leaves: the host's values cut down to what the processor executes, with what it does
 /// itself added.
@@ -13,36 +15,35 @@ struct SupportedCPUID: Sendable {
     let xcr0: UInt64
 
     /// The same for every endpoint of this process.
-    static let shared = SupportedCPUID(HostProcessor())
-    static let hostTSCKilohertz = HostProcessor().tscKilohertz
+    static let shared = SupportedCPUID()
 
     /// A row: leaf, subleaf (`-` where it has no meaning), then for each register the host's bits that pass and the bits
-    /// that are set in any case, as `pass|set`. `*` passes everything.
+    /// that are set in any case, as `pass|set`. `*` passes everything. Bits that name features are `CPUIDLeaves`' matter.
     private static let rows: StaticString = """
-        1         -  *|0  0|00010800  77fa3203|81220000  078bfbfd|0
-        6         -  0|4  0|0  0|0  0|0
-        7         0  0|0  209c27eb|00100683  00000000|00400004  00000010|10
-        d         1  0000000f|0  0|0  0|0  0|0
-        80000001  -  *|0  0|0  00000121|101  2c500800|2c100800
+        1         -  *|0  0|00010800  0|0  0|0
+        6         -  0|0  0|0  0|0  0|0
+        7         0  0|0  0|0  0|0  0|0
+        d         1  0|0  0|0  0|0  0|0
+        80000001  -  *|0  0|0  0|0  0|0
         80000002  -  *|0  *|0  *|0  *|0
         80000003  -  *|0  *|0  *|0  *|0
         80000004  -  *|0  *|0  *|0  *|0
         80000005  -  *|0  *|0  *|0  *|0
         80000006  -  *|0  *|0  *|0  *|0
-        80000007  -  0|0  0|0  0|0  0|100
+        80000007  -  0|0  0|0  0|0  0|0
         """
 
-    private init(_ host: HostProcessor) {
-        let leaf0 = host.cpuid(0)
+    private init() {
+        let leaf0 = HostProcessor.cpuid(leaf: 0)
         isAMD = leaf0.ebx == 0x6874_7541 || leaf0.ebx == 0x6F67_7948
-        let avx = host.cpuid(1).ecx & (1 << 28 | 1 << 26) == (1 << 28 | 1 << 26)
+        let avx = HostProcessor.cpuid(leaf: 1).ecx & (1 << 28 | 1 << 26) == (1 << 28 | 1 << 26)
         xcr0 = avx ? 7 : 3
-        let widths = host.cpuid(0x8000_0008).eax
+        let widths = HostProcessor.cpuid(leaf: 0x8000_0008).eax
         let bits = UInt8(truncatingIfNeeded: widths)
         physicalAddressBits = bits >= 36 ? min(bits, 48) : 40
 
         var entries: [kvm_cpuid_entry2] = []
-        func add(_ leaf: UInt32, _ subleaf: UInt32?, _ registers: CPUIDRegisters) {
+        func add(_ leaf: UInt32, _ subleaf: UInt32?, _ registers: CPUIDResult) {
             var entry = kvm_cpuid_entry2()
             entry.function = leaf
             entry.index = subleaf ?? 0
@@ -54,37 +55,37 @@ struct SupportedCPUID: Sendable {
             entries.append(entry)
         }
 
-        var table = SupportedCPUID.parse(host)
+        var table = SupportedCPUID.parse()
         let highestBasic: UInt32 = 0xD
-        add(0, nil, CPUIDRegisters(eax: highestBasic, ebx: leaf0.ebx, ecx: leaf0.ecx, edx: leaf0.edx))
-        if !isAMD { add(2, nil, host.cpuid(2)) }
-        add(1, nil, table.removeValue(forKey: Key(1, nil)) ?? CPUIDRegisters())
+        add(0, nil, CPUIDResult(eax: highestBasic, ebx: leaf0.ebx, ecx: leaf0.ecx, edx: leaf0.edx))
+        if !isAMD { add(2, nil, HostProcessor.cpuid(leaf: 2)) }
+        add(1, nil, table.removeValue(forKey: Key(1, nil)) ?? CPUIDResult())
         if !isAMD {
             for subleaf: UInt32 in 0..<8 {
-                var cache = host.cpuid(4, subleaf)
+                var cache = HostProcessor.cpuid(leaf: 4, subleaf: subleaf)
                 if cache.eax & 31 == 0 { break }
                 // One core, one thread: the client describes the topology.
                 cache.eax &= 0x3FFF
                 add(4, subleaf, cache)
             }
         }
-        add(6, nil, table[Key(6, nil)] ?? CPUIDRegisters())
-        var leaf7 = table[Key(7, 0)] ?? CPUIDRegisters()
+        add(6, nil, table[Key(6, nil)] ?? CPUIDResult())
+        var leaf7 = table[Key(7, 0)] ?? CPUIDResult()
         if !isAMD { leaf7.edx |= 1 << 29 }  // IA32_ARCH_CAPABILITIES
         add(7, 0, leaf7)
         let size: UInt32 = avx ? 832 : 576
-        add(0xD, 0, CPUIDRegisters(eax: UInt32(xcr0), ebx: size, ecx: size, edx: 0))
-        var xsave = table[Key(0xD, 1)] ?? CPUIDRegisters()
+        add(0xD, 0, CPUIDResult(eax: UInt32(xcr0), ebx: size, ecx: size, edx: 0))
+        var xsave = table[Key(0xD, 1)] ?? CPUIDResult()
         if xsave.eax & 0xA != 0 { xsave.ebx = size }
         add(0xD, 1, xsave)
-        if avx { add(0xD, 2, CPUIDRegisters(eax: 256, ebx: 576, ecx: 0, edx: 0)) }
+        if avx { add(0xD, 2, CPUIDResult(eax: 256, ebx: 576, ecx: 0, edx: 0)) }
 
         // "KVMKVMKVM\0\0\0" in EBX, ECX, EDX.
-        add(0x4000_0000, nil, CPUIDRegisters(eax: 0x4000_0001, ebx: 0x4B4D_564B, ecx: 0x564B_4D56, edx: 0x4D))
-        add(0x4000_0001, nil, CPUIDRegisters(eax: ParavirtualFeatures.offered, ebx: 0, ecx: 0, edx: 0))
+        add(0x4000_0000, nil, CPUIDResult(eax: 0x4000_0001, ebx: 0x4B4D_564B, ecx: 0x564B_4D56, edx: 0x4D))
+        add(0x4000_0001, nil, CPUIDResult(eax: ParavirtualFeatures.offered, ebx: 0, ecx: 0, edx: 0))
 
         let highest: UInt32 = isAMD ? 0x8000_0021 : 0x8000_0008
-        add(0x8000_0000, nil, CPUIDRegisters(eax: highest, ebx: leaf0.ebx, ecx: leaf0.ecx, edx: leaf0.edx))
+        add(0x8000_0000, nil, CPUIDResult(eax: highest, ebx: leaf0.ebx, ecx: leaf0.ecx, edx: leaf0.edx))
         for leaf: UInt32 in 0x8000_0001...0x8000_0007 {
             guard var registers = table[Key(leaf, nil)] else { continue }
             if leaf == 0x8000_0001, isAMD {
@@ -92,17 +93,16 @@ struct SupportedCPUID: Sendable {
                 registers.edx |= (entries.first { $0.function == 1 }?.edx ?? 0) & 0x0183_F3FF
                 registers.edx |= 1 << 22  // AMD's MMX extensions are a part of SSE.
             }
-            if leaf == 0x8000_0001, !isAMD { registers.edx &= ~(1 << 22) }
             add(leaf, nil, registers)
         }
         // AMD_SSB_NO, BTC_NO: nothing here bypasses stores or confuses branch types.
         add(
             0x8000_0008, nil,
-            CPUIDRegisters(
+            CPUIDResult(
                 eax: UInt32(physicalAddressBits) | 48 << 8, ebx: isAMD ? 1 << 26 | 1 << 29 : 0, ecx: 0, edx: 0))
         if isAMD {
             // LFENCE serialises; SRSO_NO; TSA_SQ_NO and TSA_L1_NO.
-            add(0x8000_0021, nil, CPUIDRegisters(eax: 1 << 2 | 1 << 29, ebx: 0, ecx: 6, edx: 0))
+            add(0x8000_0021, nil, CPUIDResult(eax: 1 << 2 | 1 << 29, ebx: 0, ecx: 6, edx: 0))
         }
         self.entries = entries.sorted { ($0.function, $0.index) < ($1.function, $1.index) }
     }
@@ -116,30 +116,36 @@ struct SupportedCPUID: Sendable {
         }
     }
 
-    private static func parse(_ host: HostProcessor) -> [Key: CPUIDRegisters] {
-        var table: [Key: CPUIDRegisters] = [:]
+    private static func parse() -> [Key: CPUIDResult] {
+        var table: [Key: CPUIDResult] = [:]
         for line in rows.description.split(separator: "\n") {
             let words = line.split(separator: " ")
             guard words.count == 6, let leaf = UInt32(words[0], radix: 16) else { continue }
             let subleaf = UInt32(words[1], radix: 16)
-            let real = host.cpuid(leaf, subleaf ?? 0)
+            let real = HostProcessor.cpuid(leaf: leaf, subleaf: subleaf ?? 0)
             func register(_ word: Substring, _ value: UInt32) -> UInt32 {
                 let parts = word.split(separator: "|")
                 let pass = parts[0] == "*" ? UInt32.max : UInt32(parts[0], radix: 16) ?? 0
                 return value & pass | (UInt32(parts[1], radix: 16) ?? 0)
             }
-            table[Key(leaf, subleaf)] = CPUIDRegisters(
+            var registers = CPUIDResult(
                 eax: register(words[2], real.eax), ebx: register(words[3], real.ebx),
                 ecx: register(words[4], real.ecx), edx: register(words[5], real.edx))
+            for name in CPUIDRegister.allCases {
+                registers[name] |= CPUIDLeaves.offered(
+                    leaf: leaf, subleaf: subleaf ?? 0, register: name
+                ) { HostProcessor.cpuid(leaf: $0, subleaf: $1) }
+            }
+            table[Key(leaf, subleaf)] = registers
         }
         return table
     }
 
-    func registers(_ leaf: UInt32, _ subleaf: UInt32 = 0) -> CPUIDRegisters {
+    func registers(_ leaf: UInt32, _ subleaf: UInt32 = 0) -> CPUIDResult {
         guard let entry = entries.first(where: { $0.function == leaf && $0.index == subleaf }) else {
-            return CPUIDRegisters()
+            return CPUIDResult()
         }
-        return CPUIDRegisters(eax: entry.eax, ebx: entry.ebx, ecx: entry.ecx, edx: entry.edx)
+        return CPUIDResult(eax: entry.eax, ebx: entry.ebx, ecx: entry.ecx, edx: entry.edx)
     }
 }
 

@@ -1,5 +1,6 @@
 // KVM_SET_CPUID, KVM_SET_CPUID2, KVM_GET_CPUID2. Documentation/virt/kvm/api.rst, sections 4.20, 4.42, 4.43.
 
+internal import X86
 internal import Chipset
 internal import KVMABI
 internal import Processor

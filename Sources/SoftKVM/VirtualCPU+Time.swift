@@ -43,7 +43,7 @@ extension VirtualCPU {
     }
 
     func setTSCKilohertz(_ value: UInt) throws(Errno) {
-        let kilohertz = value == 0 ? SupportedCPUID.hostTSCKilohertz : UInt32(truncatingIfNeeded: value)
+        let kilohertz = value == 0 ? HostTSC.kilohertz : UInt32(truncatingIfNeeded: value)
         guard value <= UInt(UInt32.max), kilohertz > 0, kilohertz < 1_000_000_000 else { throw .invalidArgument }
         // The counter goes on from where it is.
         let now = HostClock.now

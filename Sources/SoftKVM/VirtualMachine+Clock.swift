@@ -12,7 +12,7 @@ extension VirtualMachine {
         record.store(clock.withLock { $0.nanoseconds(at: now) }, 0)
         record.store(Capabilities.clockFlags, 8)
         record.store(realtime, 16)
-        record.store(TimeStampCounter.ticks(now, kilohertz: SupportedCPUID.hostTSCKilohertz), 24)
+        record.store(TimeStampCounter.ticks(now, kilohertz: HostTSC.kilohertz), 24)
         try argument.storeBytes(record.bytes)
     }
 
@@ -34,7 +34,7 @@ extension VirtualMachine {
 
     /// KVM_SET_TSC_KHZ on the VM: for vCPUs to come.
     func setTSCKilohertz(_ value: UInt) throws(Errno) {
-        let kilohertz = value == 0 ? SupportedCPUID.hostTSCKilohertz : UInt32(truncatingIfNeeded: value)
+        let kilohertz = value == 0 ? HostTSC.kilohertz : UInt32(truncatingIfNeeded: value)
         guard UInt64(value) <= UInt64(UInt32.max), kilohertz < 1_000_000_000 else { throw .invalidArgument }
         guard !hasVCPUs else { throw .invalidArgument }
         configuration.withLock { $0.tscKilohertz = kilohertz }

@@ -43,7 +43,7 @@ final class VirtualMachine: Sendable {
         var maximumVCPUID: UInt32 = 0
         var platformInfoReadable = true
         var bootVCPU: UInt32 = 0
-        var tscKilohertz = SupportedCPUID.hostTSCKilohertz
+        var tscKilohertz = HostTSC.kilohertz
         /// The offset that the last vCPU's TSC was given, for new ones to agree with.
         var tscOffset: UInt64?
     }

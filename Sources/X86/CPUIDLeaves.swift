@@ -2,7 +2,7 @@
 ///
 /// Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E; Linux, arch/x86/include/asm/cpufeatures.h (names) and
 /// Documentation/virt/kvm/x86/cpuid.rst (leaf 40000001H).
-public enum CPUIDRegister: UInt8, Sendable {
+public enum CPUIDRegister: UInt8, Sendable, CaseIterable {
     case eax, ebx, ecx, edx
 }
 
@@ -156,19 +156,19 @@ public enum CPUIDLeaves {
         15:pdcm 17:+pcid 18:dca 19:*sse4_1 20:*sse4_2 21:+x2apic 22:+movbe 23:*popcnt 24:+tsc_deadline_timer 25:*aes 26:*xsave
         28:*avx 29:*f16c 30:+rdrand 31:+hypervisor
         6 0 eax
-        2:arat
+        2:+arat
         7 0 ebx
         0:+fsgsbase 1:+tsc_adjust 3:*bmi1 4:hle 5:*avx2 7:+smep 8:*bmi2 9:+erms 10:+invpcid 11:rtm 12:cqm 14:mpx 15:rdt_a
-        16:avx512f 17:avx512dq 18:+rdseed 19:+adx 20:+smap 21:avx512ifma 23:+clflushopt 24:+clwb 25:intel_pt 28:avx512cd 29:*sha
+        16:avx512f 17:avx512dq 18:+rdseed 19:+adx 20:+smap 21:avx512ifma 23:+clflushopt 24:clwb 25:intel_pt 28:avx512cd 29:*sha
         30:avx512bw 31:avx512vl
         7 0 ecx
         1:avx512vbmi 2:+umip 3:pku 4:ospke 5:waitpkg 6:avx512_vbmi2 7:shstk 8:gfni 9:vaes 10:vpclmulqdq 11:avx512_vnni
         12:avx512_bitalg 14:avx512_vpopcntdq 16:la57 22:+rdpid 25:cldemote 27:movdiri 28:movdir64b
         7 0 edx
         4:+fsrm 8:avx512_vp2intersect 10:md_clear 14:serialize 18:pconfig 20:ibt 26:spec_ctrl 27:intel_stibp 28:flush_l1d
-        29:+arch_capabilities 31:spec_ctrl_ssbd
+        29:arch_capabilities 31:spec_ctrl_ssbd
         7 1 eax
-        4:avx_vnni 5:avx512_bf16 10:+fzrm 11:+fsrs 12:+fsrc
+        4:avx_vnni 5:avx512_bf16 10:fzrm 11:fsrs 12:fsrc
         D 1 eax
         0:*xsaveopt 1:*xsavec 2:*xgetbv1 3:*xsaves
         40000001 0 eax
@@ -178,7 +178,7 @@ public enum CPUIDLeaves {
         80000001 0 edx
         11:+syscall 19:mp 20:+nx 22:mmxext 25:fxsr_opt 26:+pdpe1gb 27:+rdtscp 29:+lm 30:3dnowext 31:3dnow
         80000001 0 ecx
-        0:+lahf_lm:lahf 1:cmp_legacy 2:svm 3:extapic 4:+cr8_legacy 5:*abm:lzcnt 6:sse4a 7:misalignsse 8:+3dnowprefetch:prefetchw
+        0:+lahf_lm:lahf 1:cmp_legacy 2:svm 3:extapic 4:cr8_legacy 5:*abm:lzcnt 6:sse4a 7:misalignsse 8:+3dnowprefetch:prefetchw
         9:osvw 10:ibs 11:xop 12:skinit 13:wdt 15:lwp 16:fma4 17:tce 21:tbm 22:topoext 23:perfctr_core 26:bpext 28:perfctr_llc
         29:mwaitx
         80000007 0 edx

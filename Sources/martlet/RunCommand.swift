@@ -62,7 +62,9 @@ struct RunCommand: ParsableCommand {
     func validate() throws {
         do { try machineConfiguration.validate() } catch let error where error.isUsage {
             throw ValidationError(error.description)
-        } catch {}
+        } catch {
+            // Not a mistake of usage, such as more memory than the host has: the run finds it again and ends with its status.
+        }
         guard !cmdline.utf8.contains(0) else { throw ValidationError("--cmdline contains a zero byte") }
     }
 
