@@ -8,8 +8,13 @@ extension Decoder.Run {
         let flags = unsafe rows.pointee.flags
         instruction.mnemonic = unsafe rows.pointee.mnemonic
         let isRegister = !instruction.hasModRM || instruction.modRM >= 0xC0 || flags.contains(.alwaysRegister)
-        if instruction.prefixes.contains(.lock), !flags.contains(.lockable) || isRegister { throw .invalid }
+        let isWronglyLocked = instruction.prefixes.contains(.lock) && (!flags.contains(.lockable) || isRegister)
 
+        let difference = unsafe rows.pointee.vendorDifference
+        if vendor == .amd {
+            if difference == .prefetchRegister, isRegister { throw .invalid }
+            if difference == .wideInsert, instruction.rexW, !is64 { throw .invalid }
+        }
         if isVEX, !is64, flags.contains(.anyW) { instruction.rexW = false }
         if has67 { instruction.prefixes.insert(.addressSize) }
         if !isVEX {
@@ -17,12 +22,7 @@ extension Decoder.Run {
             if `repeat` == Key.pF3, !flags.contains(.mandatoryF3) { instruction.prefixes.insert(.rep) }
             if `repeat` == Key.pF2, !flags.contains(.mandatoryF2) { instruction.prefixes.insert(.repne) }
         }
-        switch codeSize {
-        case 8: instruction.addressSize = has67 ? 4 : 8
-        case 4: instruction.addressSize = has67 ? 2 : 4
-        default: instruction.addressSize = has67 ? 4 : 2
-        }
-        let difference = unsafe rows.pointee.vendorDifference
+        setAddressSize()
         instruction.operandSize = operandSize(
             rule: unsafe rows.pointee.operandSize, difference: difference, mandatory66: flags.contains(.mandatory66))
         switch unsafe rows.pointee.vectorLength {
@@ -44,12 +44,37 @@ extension Decoder.Run {
             instruction.operands[index] = try operand(unsafe rows.pointee.operands[index])
             index &+= 1
         }
+        if isWronglyLocked { throw .invalid }
         if flags.contains(.vsib) {
             // Destination, index and mask must be three registers.
             let destination = instruction.modRM &>> 3 & 7 | instruction.rexR
             let mask = instruction.vexRegister
             let addresses = instruction.memory.index
             if destination == mask || destination == addresses || mask == addresses { throw .invalid }
+        }
+    }
+
+    /// The immediates that an instruction of this row would have.
+    mutating func skipImmediates(like row: UInt16) throws(DecodeError) {
+        // SAFETY: the row came from the tables themselves.
+        let rows = unsafe DecodeTables.shared.rows + Int(row)
+        var index = 0
+        while index < Int(unsafe rows.pointee.operandCount) {
+            let form = unsafe rows.pointee.operands[index]
+            switch form.kind {
+            case .L: _ = try takeByte()
+            case .I, .signedI: _ = try take(form.size == .b ? 1 : (codeSize == 2) != has66 ? 2 : 4)
+            default: break
+            }
+            index &+= 1
+        }
+    }
+
+    mutating func setAddressSize() {
+        switch codeSize {
+        case 8: instruction.addressSize = has67 ? 4 : 8
+        case 4: instruction.addressSize = has67 ? 2 : 4
+        default: instruction.addressSize = has67 ? 4 : 2
         }
     }
 
@@ -66,7 +91,7 @@ extension Decoder.Run {
 
     // MARK: Memory
 
-    private mutating func memoryOperand(vsib: Bool) throws(DecodeError) {
+    mutating func memoryOperand(vsib: Bool) throws(DecodeError) {
         if instruction.addressSize == 2 {
             if vsib { throw .invalid }
             try memoryOperand16()

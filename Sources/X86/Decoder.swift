@@ -47,8 +47,15 @@ public enum Decoder {
     ) throws(DecodeError) -> Instruction {
         var run = Run(window: window, count: count, codeSize: codeSize, vendor: vendor)
         try run.prefixesAndOpcode()
-        try run.matchRow(realOrV86: realOrV86)
-        try run.operands()
+        do {
+            try run.matchRow(realOrV86: realOrV86)
+            try run.operands()
+        } catch {
+            // UD0 and UD1 have no operands with AMD's processors: none of their bytes need be there.
+            let opcode = run.instruction.opcode
+            if vendor == .amd, run.instruction.map == .map0F, opcode == 0xB9 || opcode == 0xFF { throw .invalid }
+            throw error
+        }
         run.instruction.length = run.position
         return run.instruction
     }
@@ -234,7 +241,13 @@ extension Decoder {
                 // SAFETY: cells describe runs inside `candidates`.
                 if unsafe key & tables.candidates[index].mask == tables.candidates[index].value { break }
                 index &+= 1
-                if index == end { throw .invalid }
+                if index == end {
+                    // The bytes of its operand must be there all the same, and not too many.
+                    setAddressSize()
+                    if cell.hasModRM, instruction.modRM < 0xC0 { try memoryOperand(vsib: false) }
+                    try skipImmediates(like: unsafe tables.candidates[Int(cell.first)].row)
+                    throw .invalid
+                }
             }
             instruction.row = unsafe tables.candidates[index].row
         }

@@ -71,6 +71,8 @@ public struct OpcodeRow: Sendable {
         switch exceptionClass {
         case 1: !unalignedAllowed
         case 2, 4: !isVEX && opcodeClass == .sse && !unalignedAllowed
+        // CVTPD2PI and CVTTPD2PI. Intel SDM vol. 3, table 23-4.
+        case 22: prefix == .p66 && operands[1].kind == .W
         default: false
         }
     }
@@ -126,6 +128,12 @@ public enum VendorDifference: UInt8, Sendable {
     case farW
     /// SYSENTER and SYSEXIT in long mode: #UD with AMD.
     case sysenterLong
+    /// The prefetches' forms with a register: #UD with AMD, no operation with Intel.
+    case prefetchRegister
+    /// VPINSRD with VEX.W outside 64-bit mode: #UD with AMD, W ignored by Intel.
+    case wideInsert
+    /// Unaligned memory operands: #GP with Intel only.
+    case unalignedSHA
     /// SYSCALL and SYSRET outside 64-bit mode: #UD with Intel.
     case syscallCompat
 }

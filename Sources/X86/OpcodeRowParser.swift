@@ -306,6 +306,9 @@ struct OpcodeRowParser {
         case "v=branch66": row.vendorDifference = .branch66
         case "v=farW": row.vendorDifference = .farW
         case "v=sysenterLong": row.vendorDifference = .sysenterLong
+        case "v=prefetchRegister": row.vendorDifference = .prefetchRegister
+        case "v=wideInsert": row.vendorDifference = .wideInsert
+        case "v=unalignedSHA": row.vendorDifference = .unalignedSHA
         case "v=syscallCompat": row.vendorDifference = .syscallCompat
         default:
             if let feature = features[token] {

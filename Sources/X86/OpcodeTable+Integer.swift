@@ -316,7 +316,7 @@ extension OpcodeTable {
         0F 18 /3 mem               | prefetcht2  | :M            | sse
         0F 0D /0 mem               | prefetch    | :M            | prefetchw
         0F 0D /1 mem               | prefetchw   | :M            | prefetchw
-        0F 0D /r                   | nop         | :Ev           |
+        0F 0D /r                   | nop         | :Ev           | v=prefetchRegister
         F3 0F 1E :FA               | endbr       |               |
         F3 0F 1E :FB               | endbr       |               |
         0F 18 /r                   | nop         | :Ev           |

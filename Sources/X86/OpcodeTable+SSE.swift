@@ -376,12 +376,12 @@ extension OpcodeTable {
         66 0F 38 DF /r             | aesdeclast  | !Vx,Wx        | aes
         66 0F 3A DF /r             | aeskeygenassist | Vx,Wx,Ib      | aes
         66 0F 3A 44 /r             | pclmulqdq   | !Vx,Wx,Ib     | pclmulqdq
-        NP 0F 38 C8 /r             | sha1nexte   | !Vx,Wx        | sha
-        NP 0F 38 C9 /r             | sha1msg1    | !Vx,Wx        | sha
-        NP 0F 38 CA /r             | sha1msg2    | !Vx,Wx        | sha
-        NP 0F 38 CC /r             | sha256msg1  | !Vx,Wx        | sha
-        NP 0F 38 CD /r             | sha256msg2  | !Vx,Wx        | sha
-        NP 0F 38 CB /r             | sha256rnds2 | !Vx,Wx,XMM0   | sha
-        NP 0F 3A CC /r             | sha1rnds4   | !Vx,Wx,Ib     | sha
+        NP 0F 38 C8 /r             | sha1nexte   | !Vx,Wx        | sha v=unalignedSHA
+        NP 0F 38 C9 /r             | sha1msg1    | !Vx,Wx        | sha v=unalignedSHA
+        NP 0F 38 CA /r             | sha1msg2    | !Vx,Wx        | sha v=unalignedSHA
+        NP 0F 38 CC /r             | sha256msg1  | !Vx,Wx        | sha v=unalignedSHA
+        NP 0F 38 CD /r             | sha256msg2  | !Vx,Wx        | sha v=unalignedSHA
+        NP 0F 38 CB /r             | sha256rnds2 | !Vx,Wx,XMM0   | sha v=unalignedSHA
+        NP 0F 3A CC /r             | sha1rnds4   | !Vx,Wx,Ib     | sha v=unalignedSHA
         """
 }

@@ -265,7 +265,7 @@ extension OpcodeTable {
         VEX.128.66.0F3A.WIG 17 /r  | vextractps  | Ed,Vx,Ib      | x5
         VEX.128.66.0F3A.WIG 20 /r  | vpinsrb     | Vx,Hx,Ed/b,Ib | x5
         VEX.128.66.0F3A.WIG 21 /r  | vinsertps   | Vx,Hx,Wss,Ib  | x5
-        VEX.128.66.0F3A.WIG 22 /r  | vpinsrd     | Vx,Hx,Ey,Ib   | x5
+        VEX.128.66.0F3A.WIG 22 /r  | vpinsrd     | Vx,Hx,Ey,Ib   | x5 v=wideInsert
         VEX.Lx.66.0F3A.WIG 40 /r   | vdpps       | Vx,Hx,Wx,Ib   | x2
         VEX.128.66.0F3A.WIG 41 /r  | vdppd       | Vx,Hx,Wx,Ib   | x2
         VEX.Lx.66.0F3A.WIG 42 /r   | vmpsadbw    | Vx,Hx,Wx,Ib   | avx+2
