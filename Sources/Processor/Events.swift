@@ -281,7 +281,6 @@ extension VirtualProcessor {
     /// After an instruction that was executed by itself: the debug traps that it has earned. `trap`: TF was set before it.
     func afterInstruction(trap: Bool) {
         let trap = trap && !trapSuppressed
-        trapSuppressed = false
         guard trap || isStepping else { return }
         // MOV SS holds traps back for one instruction.
         if cpu.state.interruptShadow & 2 != 0 { return }

@@ -84,6 +84,7 @@ extension VirtualProcessor {
     func step() -> ProcessorExit? {
         let stop: Stop
         let trap = cpu.state.systemFlags & RFLAGS.TF.rawValue != 0
+        trapSuppressed = false
         transaction.rewind()
         transaction.isCareful = true
         // A shadow lasts for one instruction; one that makes a new shadow sets it again.
@@ -204,6 +205,8 @@ extension VirtualProcessor {
     /// Decodes a block at host address `code`; nil where not even one instruction lies wholly in the page.
     private func decodeBlock(at code: UnsafeRawPointer, linear: UInt64, mode: CodeMode) -> BlockReference? {
         guard let place = cpu.codePage(linear) else { return nil }
+        // Hash tables grow by floating point.
+        cpu.settleMXCSR()
         let available = 4096 - Int(linear & 4095)
         // The lines are marked before the bytes are read, so that no store slips between.
         let firstLine = Int(linear & 4095) / 64

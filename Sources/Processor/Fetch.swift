@@ -77,6 +77,7 @@ extension VirtualProcessor {
             }
         }
         let cr2 = cpu.state.cr2
+        cpu.settleMXCSR()
         do throws(DecodeError) {
             return try singleOps.op(for: bytes, count: count, mode: cpu.state.codeMode)
         } catch {

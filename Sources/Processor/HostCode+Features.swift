@@ -32,7 +32,7 @@ public enum HostProcessor {
     }()
 
     /// Those that guests are offered: what the processor does itself, and what this host has for what it leaves to it.
-    static let offered: Features = {
+    public static let offered: Features = {
         var offered: Features = []
         for entry in CPUIDLeaves.all where entry.offered {
             guard let feature = entry.feature, !entry.needsHost || features.contains(feature) else { continue }

@@ -217,6 +217,11 @@ extension Interpreter {
     private static func lowerLoop(_ l: inout Lowering, _ kind: UInt8) -> Bool {
         l.setTarget()
         l.op.detail = kind
+        // AMD's processors take the condition of LOOPE and LOOPNE from a repeat prefix if there is one.
+        if kind < 2, l.mode.contains(.amd) {
+            if l.instruction.prefixes.contains(.rep) { l.op.detail = 1 }
+            if l.instruction.prefixes.contains(.repne) { l.op.detail = 0 }
+        }
         return l.use(loops[l.op.addressSize])
     }
 

@@ -9,6 +9,7 @@ extension CPU {
         straight(cursor) { () throws(Stop) in
             let linear = try linearAddress(cursor, size: 1, .read)
             if unsafe hostAddressForRead(linear, size: 1) == nil {
+                try checkCanonical(linear, cursor.op.segment)
                 _ = try translate(linear, .read, user: state.cpl == 3)
             }
         }

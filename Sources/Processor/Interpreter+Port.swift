@@ -128,11 +128,17 @@ extension CPU {
         return stopped(.boundary)
     }
 
+    /// The rights to the port are asked for even where nothing is left to do.
+    private func hasNothingLeft(_ cursor: OpCursor, _ port: UInt16, size: Int) throws(Stop) -> Bool {
+        try checkPort(port, size: size)
+        return isRepeated(cursor) && rcx & addressMask(cursor) == 0
+    }
+
     func inputString(_ cursor: OpCursor) -> UInt {
-        if isRepeated(cursor), rcx & addressMask(cursor) == 0 { return cursor.next }
         let size = Int(cursor.op.detail)
         let port = UInt16(truncatingIfNeeded: rdx)
         do throws(Stop) {
+            if try hasNothingLeft(cursor, port, size: size) { return cursor.next }
             try checkPort(port, size: size)
             let linear = try checkedLinear(.es, offset: rdi & addressMask(cursor), size: size, .write)
             var count = elements(cursor, at: linear, size: size)
@@ -164,11 +170,10 @@ extension CPU {
     }
 
     func outputString(_ cursor: OpCursor) -> UInt {
-        if isRepeated(cursor), rcx & addressMask(cursor) == 0 { return cursor.next }
         let size = Int(cursor.op.detail)
         let port = UInt16(truncatingIfNeeded: rdx)
         do throws(Stop) {
-            try checkPort(port, size: size)
+            if try hasNothingLeft(cursor, port, size: size) { return cursor.next }
             let segment = cursor.op.segment
             let linear = try checkedLinear(segment, offset: rsi & addressMask(cursor), size: size, .read)
             let first = try load(size, linear, segment)

@@ -86,7 +86,9 @@ extension CPU {
     func systemEnter(_ cursor: OpCursor) -> UInt {
         transferAndGoOn { () throws(Stop) in
             guard isProtected else { throw .generalProtection }
-            if isLongMode, processor.isAMD { throw .invalidOpcode }
+            if isLongMode, processor.isAMD {
+                throw state.cpl == 0 ? .invalidOpcode : .generalProtection
+            }
             let selector = UInt16(truncatingIfNeeded: state.sysenterCS) & 0xFFFC
             guard selector != 0 else { throw .generalProtection }
             state.systemFlags &= ~(RFLAGS.VM.rawValue | RFLAGS.IF.rawValue | RFLAGS.RF.rawValue)
@@ -100,7 +102,9 @@ extension CPU {
     func systemExit(_ cursor: OpCursor) -> UInt {
         transferAndGoOn { () throws(Stop) in
             guard isProtected else { throw .generalProtection }
-            if isLongMode, processor.isAMD { throw .invalidOpcode }
+            if isLongMode, processor.isAMD {
+                throw state.cpl == 0 ? .invalidOpcode : .generalProtection
+            }
             let selector = UInt16(truncatingIfNeeded: state.sysenterCS) & 0xFFFC
             guard selector != 0, state.cpl == 0, !isV86 else { throw .generalProtection }
             let toLong = cursor.op.operandSize == 8

@@ -73,8 +73,8 @@ extension CPU {
     fileprivate func runMMXReading(_ cursor: OpCursor) -> UInt {
         do throws(Stop) {
             let size = Int(cursor.op.detail)
-            let linear = try vectorAddress(cursor, size: size, .read)
             try checkPendingX87()
+            let linear = try vectorAddress(cursor, size: size, .read)
             var value = try readPieces(linear, cursor.op.segment, size: size)
             if cursor.op.destination != CPUState.zeroOffset { enterMMX() }
             return unsafe withUnsafePointer(to: &value) { unsafe run(cursor, memory: UnsafeRawPointer($0)) }
@@ -86,8 +86,8 @@ extension CPU {
     fileprivate func runMMXWriting(_ cursor: OpCursor) -> UInt {
         do throws(Stop) {
             let size = Int(cursor.op.detail)
-            let linear = try vectorAddress(cursor, size: size, .write)
             try checkPendingX87()
+            let linear = try vectorAddress(cursor, size: size, .write)
             if unsafe hostAddressForWrite(linear, size: size) == nil {
                 try checkWritable(linear, size: size, cursor.op.segment)
             }

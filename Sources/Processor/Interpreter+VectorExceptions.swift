@@ -78,10 +78,12 @@ extension CPU {
         // While underflow is unmasked nothing is flushed to zero.
         let flush: UInt64 = unmasked & VectorExceptions.underflow != 0 ? 0x8000 : 0
         mxcsr = UInt32(truncatingIfNeeded: (control | 0x1F80) & ~0x3F & ~flush)
+        // Without a memory operand `memory` is whatever the caller's register held.
+        let storesHalves = result.contains(.half) && cursor.op.detail != 0
         let next = unsafe withUnsafeMutablePointer(to: &buffer) { buffer in
             HostCode.call(
                 cursor.op.link + HostAssembler.maskedEntry, address, cursor.address,
-                result.contains(.half) && memory != 0 ? UInt(bitPattern: buffer) : memory)
+                storesHalves ? UInt(bitPattern: buffer) : memory)
         }
         var raised = UInt64(mxcsr) & 0x3F
         if unmasked & VectorExceptions.underflow != 0, isTiny(cursor, result, buffer) {
@@ -95,7 +97,7 @@ extension CPU {
             return stopped(state.cr4 & CR4.OSXMMEXCPT.rawValue != 0 ? .fault(19) : .invalidOpcode)
         }
         mxcsr = UInt32(truncatingIfNeeded: control | raised)
-        if result.contains(.half), memory != 0 { copyHalves(buffer, to: memory, wide: result.contains(.wide)) }
+        if storesHalves { copyHalves(buffer, to: memory, wide: result.contains(.wide)) }
         return next
     }
 

@@ -4,16 +4,22 @@ import X86
 /// Intel SDM vol. 2: MASKMOVQ, MASKMOVDQU, VMASKMOV, VPMASKMOV, VGATHER…, VPGATHER…, VZEROUPPER, VZEROALL.
 enum VectorMemory {
     static let maskedLoad: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).loadMasked(OpCursor(op)) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).exemptFromAlignment { () throws(Stop) in try CPU(cpu).loadMasked(OpCursor(op)) }
+        }
     }
     static let maskedStore: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).storeMasked(OpCursor(op)) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).exemptFromAlignment { () throws(Stop) in try CPU(cpu).storeMasked(OpCursor(op)) }
+        }
     }
     static let byteMaskedStore: Op.Handler = { cpu, op in
         CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).storeBytesMasked(OpCursor(op)) }
     }
     static let gather: Op.Handler = { cpu, op in
-        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in try CPU(cpu).gather(OpCursor(op)) }
+        CPU(cpu).instruction(OpCursor(op)) { () throws(Stop) in
+            try CPU(cpu).exemptFromAlignment { () throws(Stop) in try CPU(cpu).gather(OpCursor(op)) }
+        }
     }
     static let zeroUpper: Op.Handler = { cpu, op in
         for register in 0..<(CPU(cpu).state.codeMode.codeSize == 8 ? 16 : 8) as Range<UInt8> {
@@ -116,11 +122,27 @@ extension CPU {
         return UInt64(try read(linear, segment, as: UInt32.self))
     }
 
+    fileprivate func exemptFromAlignment(_ body: () throws(Stop) -> Void) throws(Stop) {
+        state.isExemptFromAlignment = true
+        defer { state.isExemptFromAlignment = false }
+        try body()
+    }
+
+    /// The address of the first element; 0 where none is selected, since nothing is accessed then.
+    private func maskedAddress(
+        _ cursor: OpCursor, _ mask: SIMD4<UInt64>, _ size: Int, _ access: MemoryAccess
+    ) throws(Stop) -> UInt64 {
+        let form = VectorMemory.Form(rawValue: cursor.op.extra)
+        let count = (form.contains(.wide) ? 32 : 16) / size
+        guard (0..<count).contains(where: { CPU.selects(mask, $0, quad: form.contains(.quad)) }) else { return 0 }
+        return try linearAddress(cursor, size: size, access)
+    }
+
     fileprivate func loadMasked(_ cursor: OpCursor) throws(Stop) {
         let form = VectorMemory.Form(rawValue: cursor.op.extra), quad = form.contains(.quad)
         let size = quad ? 8 : 4
-        let linear = try linearAddress(cursor, size: size, .read)
         let mask = whole(slot(cursor, 2))
+        let linear = try maskedAddress(cursor, mask, size, .read)
         var result = SIMD4<UInt64>()
         for index in 0..<(form.contains(.wide) ? 32 : 16) / size where CPU.selects(mask, index, quad: quad) {
             let value = try readElement(linear &+ UInt64(index * size), cursor.op.segment, quad: quad)
@@ -132,8 +154,8 @@ extension CPU {
     fileprivate func storeMasked(_ cursor: OpCursor) throws(Stop) {
         let form = VectorMemory.Form(rawValue: cursor.op.extra), quad = form.contains(.quad)
         let size = quad ? 8 : 4
-        let linear = try linearAddress(cursor, size: size, .write), segment = cursor.op.segment
         let mask = whole(slot(cursor, 2)), source = whole(slot(cursor, 0))
+        let linear = try maskedAddress(cursor, mask, size, .write), segment = cursor.op.segment
         let count = (form.contains(.wide) ? 32 : 16) / size
         for index in 0..<count where CPU.selects(mask, index, quad: quad) {
             try checkWritable(linear &+ UInt64(index * size), size: size, segment)
@@ -151,13 +173,17 @@ extension CPU {
     fileprivate func storeBytesMasked(_ cursor: OpCursor) throws(Stop) {
         let form = VectorMemory.Form(rawValue: cursor.op.extra), segment = cursor.op.segment
         let isMMX = form.contains(.mmx)
-        let linear = try linearAddress(cursor, size: isMMX ? 8 : 16, .write)
+        let size = isMMX ? 8 : 16
+        let linear = try linearAddress(cursor, size: size, .write)
         if isMMX {
             try checkPendingX87()
             enterMMX()
         }
         let source = vector(slot(cursor, 0)), mask = vector(slot(cursor, 1))
-        let count = isMMX ? 8 : 16
+        let count = size
+        try checkAlignment(linear, size: size, segment)
+        // AMD's processors look at the whole operand, whatever the mask selects.
+        if state.codeMode.contains(.amd) { try checkWritable(linear, size: size, segment) }
         func byte(_ vector: SIMD2<UInt64>, _ index: Int) -> UInt8 {
             UInt8(truncatingIfNeeded: vector[index / 8] >> UInt64(index % 8 * 8))
         }

@@ -26,6 +26,7 @@ extension CPU {
         if let host = unsafe hostAddressForRead(linear, size: 16) {
             return unsafe host.loadUnaligned(as: SIMD2<UInt64>.self)
         }
+        try checkAlignment(linear, size: 16, segment)
         let low: UInt64 = try read(linear, segment)
         let high: UInt64 = try read(linear &+ 8, segment)
         return SIMD2(low, high)
@@ -51,6 +52,8 @@ extension CPU {
 
     /// Reads `size` bytes (at most 32) piece by piece: across pages, from devices.
     func readPieces(_ linear: UInt64, _ segment: SegmentName, size: Int) throws(Stop) -> SIMD4<UInt64> {
+        try checkCanonical(linear, size: size, segment)
+        try checkAlignment(linear, size: size, segment)
         var value = SIMD4<UInt64>()
         var done = 0
         while done < size {

@@ -10,7 +10,7 @@ enum X87Ops {
     static let conditional: Op.Handler = { CPU($0).runX87(OpCursor($1), UInt(CPU($0).statusFlags | 2)) }
     static let reading: Op.Handler = { CPU($0).runX87Reading(OpCursor($1)) }
     static let writing: Op.Handler = { CPU($0).runX87Writing(OpCursor($1)) }
-    /// FINCSTP and its like: no operands, and FIP stays.
+    /// FINCSTP and its like: no operands, and FIP stays, but for AMD's processors.
     static let control: Op.Handler = { CPU($0).runX87Control(OpCursor($1)) }
 
     static let wait: Op.Handler = { cpu, op in
@@ -67,6 +67,10 @@ extension CPU {
             _ = HostCode.call(UInt(cursor.op.immediate >> 16), address, cursor.address, argument)
             state.xsave[2] = data
         }
+        setInstructionPointer(cursor)
+    }
+
+    @inline(__always) private func setInstructionPointer(_ cursor: OpCursor) {
         x87Opcode = UInt16(truncatingIfNeeded: cursor.op.extra)
         let rip = instructionRIP
         state.xsave[1] =
@@ -118,12 +122,11 @@ extension CPU {
         return true
     }
 
+    /// The operand's offset in its segment. Intel SDM vol. 1, 8.1.8.
     private func setDataPointer(_ cursor: OpCursor) {
         let sum = sum(cursor)
         if state.codeMode.codeSize == 8 {
-            state.xsave[2] =
-                cursor.op.addressing == .flat
-                ? sum &+ register(cursor.op.segmentBase) : (sum & 0xFFFF_FFFF) &+ register(cursor.op.segmentBase)
+            state.xsave[2] = cursor.op.addressing == .flat ? sum : sum & 0xFFFF_FFFF
         } else {
             let offset = cursor.op.addressSize == 2 ? sum & 0xFFFF : sum & 0xFFFF_FFFF
             state.xsave[2] = offset | UInt64(self[segment: cursor.op.segment].selector) << 32
@@ -144,6 +147,7 @@ extension CPU {
             makeLoadable()
             _ = HostCode.call(UInt(cursor.op.immediate >> 16), address, cursor.address, 0)
             (state.xsave[1], state.xsave[2], x87Opcode) = saved
+            if state.codeMode.contains(.amd) { setInstructionPointer(cursor) }
         }
     }
 

@@ -65,9 +65,13 @@ extension CPU {
         if withRegisters {
             for index in 0..<8 {
                 let (significand, head80) = stackRegister(index)
-                let place = linear &+ UInt64(head + index * 10)
-                try write(place, segment, significand)
-                try write(place &+ 8, segment, head80)
+                // In words: the image is aligned if its first byte is.
+                for word in 0..<4 as Range<UInt64> {
+                    try write(
+                        linear &+ UInt64(head + index * 10) &+ 2 * word, segment,
+                        UInt16(truncatingIfNeeded: significand >> (16 * word)))
+                }
+                try write(linear &+ UInt64(head + index * 10 + 8), segment, head80)
             }
             initializeX87()
         } else {
@@ -94,9 +98,11 @@ extension CPU {
         var registers = InlineArray<16, UInt64>(repeating: 0)
         if withRegisters {
             for index in 0..<8 {
-                let place = linear &+ UInt64(head + index * 10)
-                registers[index * 2] = try read(place, segment)
-                registers[index * 2 + 1] = UInt64(try read(place &+ 8, segment, as: UInt16.self))
+                for word in 0..<5 {
+                    let place = linear &+ UInt64(head + index * 10 + 2 * word)
+                    let value = UInt64(try read(place, segment, as: UInt16.self))
+                    registers[index * 2 + word / 4] |= value << UInt64(16 * (word % 4))
+                }
             }
         }
         if hasRealLayout {

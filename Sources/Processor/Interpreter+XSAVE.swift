@@ -132,16 +132,23 @@ extension CPU {
 
     fileprivate func fxsave(_ cursor: OpCursor) throws(Stop) {
         let linear = try linearAddress(cursor, size: 512, .write), segment = cursor.op.segment
-        guard linear & 15 == 0 else { throw .generalProtection }
+        try checkImageAlignment(linear, segment)
         try checkAllWritable(linear, 512, segment)
         try saveX87(linear, segment, wide: XSAVEOps.Form(rawValue: cursor.op.detail).contains(.wide))
         try saveMXCSR(linear, segment)
         try save(20..<20 + 2 * vectorCount, to: linear, segment)
     }
 
+    /// FXSAVE's and FXRSTOR's image: #GP, or with AMD's processors #AC where that is enabled.
+    private func checkImageAlignment(_ linear: UInt64, _ segment: SegmentName) throws(Stop) {
+        guard linear & 15 != 0 else { return }
+        if state.codeMode.contains(.amd) { try checkAlignment(linear, size: 4, segment) }
+        throw .generalProtection
+    }
+
     fileprivate func fxrstor(_ cursor: OpCursor) throws(Stop) {
         let linear = try linearAddress(cursor, size: 512, .read), segment = cursor.op.segment
-        guard linear & 15 == 0 else { throw .generalProtection }
+        try checkImageAlignment(linear, segment)
         var image = InlineArray<104, UInt64>(repeating: 0)
         try load(0..<20 + 2 * vectorCount, linear, segment, into: &image)
         let control = UInt32(truncatingIfNeeded: image[3])

@@ -7,7 +7,7 @@ extension Lowering {
     private mutating func lowerVector() -> Bool {
         let row = instruction.opcodeRow
         let host = HostInstruction(instruction)
-        if row.requiresAlignment {
+        if row.requiresAlignment, row.vendorDifference != .unalignedSHA || !mode.contains(.amd) {
             op.extra = host.memorySize > 0 ? UInt32(host.memorySize - 1) : 0
         } else {
             op.extra = 0
@@ -26,12 +26,15 @@ extension Lowering {
     }
 
     private mutating func lowerToHost(_ host: HostInstruction) -> Bool {
+        let row = host.row
         guard let address = host.address() else { return false }
         op.link = address
         op.immediate = host.slots
         op.source = VectorExceptions.Result(host).rawValue
         op.destination = host.usesMMX ? 0 : CPUState.zeroOffset
-        if host.usesMMX || host.row.exceptionClass == 22 {
+        // CVTPI2PD of memory leaves MMX and x87 alone, with AMD's processors CVTPI2PS, too.
+        let concernsMMX = host.usesMMX || row.exceptionClass == 22 && row.prefix != .p66 && !mode.contains(.amd)
+        if concernsMMX {
             op.handler =
                 host.hasMemory ? (host.writesMemory ? VectorOps.mmxWriting : VectorOps.mmxReading) : VectorOps.mmx
         } else if host.hasMemory {

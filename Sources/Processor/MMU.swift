@@ -55,13 +55,21 @@ extension CPU {
     private func physical(_ linear: UInt64, _ access: MemoryAccess, segment: SegmentName, user: Bool) throws(Stop) -> (
         UInt64, Translation
     ) {
-        if isLongMode {
-            if state.codeMode.codeSize == 8, !CPU.isCanonical(linear) {
-                throw segment == .ss ? .stackFault : .generalProtection
-            }
-        }
+        if isLongMode { try checkCanonical(linear, segment) }
         let translation = try translate(linear, access, user: user)
         return (translation.page | (linear & 0xFFF), translation)
+    }
+
+    /// #SS or #GP for an operand that isn't all canonical in 64-bit mode, or reaches beyond 4 GiB in a flat segment of other
+    /// modes: before any of its pages is looked at.
+    @inline(__always) func checkCanonical(_ linear: UInt64, size: Int = 1, _ segment: SegmentName) throws(Stop) {
+        let last = linear &+ UInt64(truncatingIfNeeded: size &- 1)
+        if state.codeMode.codeSize == 8 {
+            if CPU.isCanonical(linear), CPU.isCanonical(last) { return }
+        } else {
+            if linear > 0xFFFF_FFFF || last <= 0xFFFF_FFFF || self[segment: segment].base != 0 { return }
+        }
+        throw segment == .ss ? .stackFault : .generalProtection
     }
 
     /// The guest-physical address that `linear` has for a supervisor read, without side effects; nil where it has none.
@@ -114,9 +122,10 @@ extension CPU {
         -> UInt64
     {
         let linear = wrapped(linear)
-        try watch(linear, size: size, intent)
+        try watch(linear, size: size, intent, segment)
         let inPage = 4096 - Int(linear & 0xFFF)
         if size > inPage {
+            try checkCanonical(linear, size: size, segment)
             let low = try readPart(linear, size: inPage, segment: segment, intent: intent, user: isUser)
             let high = try readPart(
                 wrapped(linear &+ UInt64(inPage)), size: size - inPage, segment: segment, intent: intent, user: isUser)
@@ -186,10 +195,11 @@ extension CPU {
 
     @inline(never) func writeSlowly(_ linear: UInt64, size: Int, segment: SegmentName, value: UInt64) throws(Stop) {
         let linear = wrapped(linear)
-        try watch(linear, size: size, .write)
+        try watch(linear, size: size, .write, segment)
         let inPage = 4096 - Int(linear & 0xFFF)
         if size > inPage {
             // Both pages are checked before either is written.
+            try checkCanonical(linear, size: size, segment)
             let next = wrapped(linear &+ UInt64(inPage))
             let low = try target(linear, size: inPage, segment: segment, user: isUser)
             let high = try target(next, size: size - inPage, segment: segment, user: isUser)
@@ -280,6 +290,8 @@ extension CPU {
     /// Throws what a write of `size` bytes at `linear` would, and changes nothing.
     func checkWritable(_ linear: UInt64, size: Int, _ segment: SegmentName) throws(Stop) {
         let linear = wrapped(linear)
+        try checkCanonical(linear, size: size, segment)
+        try checkAlignment(linear, size: size, segment)
         _ = try target(linear, size: 1, segment: segment, user: isUser)
         let last = wrapped(linear &+ UInt64(truncatingIfNeeded: size &- 1))
         if (linear ^ last) & ~0xFFF != 0 { _ = try target(last & ~0xFFF, size: 1, segment: segment, user: isUser) }
@@ -318,7 +330,7 @@ extension CPU {
     {
         if let host = unsafe hostAddressForWrite(linear, size: size) { return unsafe host }
         let linear = wrapped(linear)
-        try watch(linear, size: size, .write)
+        try watch(linear, size: size, .write, segment)
         guard Int(linear & 0xFFF) + size <= 4096 else { return nil }
         guard case .memory(let host) = try target(linear, size: size, segment: segment, user: isUser) else {
             return nil
@@ -360,14 +372,23 @@ extension CPU {
     // MARK: Watched accesses
 
     /// Alignment checks and data breakpoints, while the view is `.watched`. Intel SDM vol. 3, 6.15 (#AC) and 17.2.
-    private func watch(_ linear: UInt64, size: Int, _ access: MemoryAccess) throws(Stop) {
+    private func watch(_ linear: UInt64, size: Int, _ access: MemoryAccess, _ segment: SegmentName) throws(Stop) {
         guard unsafe state.tlb == processor.tlb.entries(.watched) else { return }
-        if state.cpl == 3, state.cr0 & CR0.AM.rawValue != 0, state.systemFlags & RFLAGS.AC.rawValue != 0,
-            linear & UInt64(size - 1) != 0
-        {
-            throw .fault(Exception.alignmentCheck.vector, code: 0)
-        }
+        try checkAlignment(linear, size: size, segment)
         processor.noteDataBreakpoints(linear, size: size, isWrite: access == .write)
+    }
+
+    /// #AC for a user's operand that isn't aligned to its size: ten bytes to eight, YMM registers to sixteen; larger images look
+    /// after themselves.
+    /// An address that isn't canonical comes first. Intel SDM vol. 3, table 6-7.
+    func checkAlignment(_ linear: UInt64, size: Int, _ segment: SegmentName) throws(Stop) {
+        guard state.cpl == 3, state.cr0 & CR0.AM.rawValue != 0, state.systemFlags & RFLAGS.AC.rawValue != 0,
+            !state.isExemptFromAlignment
+        else { return }
+        let alignment = size == 10 ? 8 : size == 32 ? 16 : size
+        guard alignment <= 16, alignment & (alignment - 1) == 0, linear & UInt64(alignment - 1) != 0 else { return }
+        if isLongMode { try checkCanonical(linear, size: size, segment) }
+        throw .fault(Exception.alignmentCheck.vector, code: 0)
     }
 }
 

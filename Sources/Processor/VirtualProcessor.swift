@@ -14,7 +14,11 @@ internal import X86
     let memory: AddressSpace
     // SAFETY: the host owns this object and ends no sooner than a run.
     private unowned(unsafe) let owner: any ProcessorHost
-    var host: any ProcessorHost { unsafe owner }
+    /// Its code may use floating point: the guest's exception flags are taken out of the host's register first.
+    var host: any ProcessorHost {
+        cpu.settleMXCSR()
+        return unsafe owner
+    }
     let blocks: BlockCache
     let tlb: TLB
     let singleOps = SingleOps()

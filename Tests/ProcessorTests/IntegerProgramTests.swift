@@ -190,6 +190,25 @@ import X86
         #expect(cpu.rax == 0x0105 && cpu.carryFlag)
     }
 
+    /// Floating point of the hypervisor's own leaves no trace in MXCSR.
+    @Test func hypervisorsFloatingPointIsNotTheGuests() {
+        fixture.processor.state.cr4 |= 0x600  // OSFXSR, OSXMMEXCPT
+        fixture.processor.stateChanged()
+        var third = 0.0
+        fixture.onCPUID = { third = Double(fixture.code) / 3 }
+        var registers = image()
+        registers[3] = fixture.data
+        fixture.store(0x1F80 as UInt32, at: ProcessorFixture.dataOffset)
+        // ldmxcsr [rbx]; addps xmm0, xmm1; cpuid's leaf; push rbx; cpuid; pop rbx; stmxcsr [rbx]; hlt
+        #expect(
+            fixture.run(
+                [
+                    0x0F, 0xAE, 0x13, 0x0F, 0x58, 0xC1, 0x31, 0xC0, 0x53, 0x0F, 0xA2, 0x5B, 0x0F, 0xAE, 0x1B, 0xF4,
+                ], &registers) == .halted)
+        #expect(third != 0)
+        #expect(fixture.load(UInt32.self, at: ProcessorFixture.dataOffset) == 0x1F80)
+    }
+
     @Test func randomNumbersDiffer() {
         var first = image()
         var second = image()

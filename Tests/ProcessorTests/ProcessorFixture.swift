@@ -139,7 +139,12 @@ import X86
     func readMSR(_ index: UInt32) -> MSRAnswer { .invalid }
     func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer { .invalid }
     func allowsMSR(_ index: UInt32, write: Bool) -> Bool { true }
-    func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) { (0, 0, 0, 0) }
+    /// What the hypervisor does while it answers CPUID.
+    var onCPUID: () -> Void = {}
+    func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
+        onCPUID()
+        return (0, 0, 0, 0)
+    }
     var timeStampCounter: UInt64 = 0
     var taskPriority: UInt8 = 0
     func acknowledgeInterrupt() -> UInt8? { nil }

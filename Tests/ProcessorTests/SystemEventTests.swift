@@ -39,6 +39,22 @@ struct SystemEventTests {
 
     // MARK: Protected mode
 
+    /// INT1 is a trap, whatever the gate's DPL is. Intel SDM vol. 2, INT n.
+    @Test func INT1IsADebugTrap() throws {
+        let machine = try SystemMachine.protected([0xF1])
+        #expect(try machine.runToVector() == 1)
+        #expect(try machine.stack(1, size: 4) == [SystemMachine.code + 1])
+    }
+
+    /// A software interrupt that isn't stepped takes no single-step trap away from what comes after it.
+    @Test func softwareInterruptBeforeTrapFlag() throws {
+        // int 30h, whose handler returns; push 102h; popfd; nop; nop
+        let machine = try SystemMachine.protected([0xCD, 0x30, 0x68, 2, 1, 0, 0, 0x9D, 0x90, 0x90])
+        try machine.memory.store(UInt8(0xCF), at: SystemMachine.handlers + 0x300)
+        #expect(try machine.runToVector() == 1)
+        #expect(try machine.stack(1, size: 4) == [SystemMachine.code + 9])
+    }
+
     @Test func protectedFaultAtSameLevelPushesErrorCode() throws {
         // mov ax, 50h (a null descriptor beyond those that exist); mov ds, ax
         let machine = try SystemMachine.protected([0x66, 0xB8, 0x50, 0x00, 0x8E, 0xD8])
