@@ -1,7 +1,7 @@
 # One entry for everything. `make run` and `make test` also set up what a fresh Debian machine with Swift 6.3 needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long build bench lint format coverage sanitize fuzz setup guests clean
+.PHONY: help run test test-long build bench lint format coverage sanitize fuzz fuzz-cpu instructions setup guests clean
 
 KERNEL ?= guests/vmlinuz
 INITRD ?= guests/initramfs
@@ -55,6 +55,17 @@ sanitize: setup ## Run the tests under the thread and address sanitizers
 
 fuzz: setup ## Feed the kernel loaders and the decoder random input for a while
 	MARTLET_LONG_TESTS=1 $(TEST) --filter 'Corrupt|Fuzz|Random'
+
+SECONDS ?= 60
+SEED ?=
+
+fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS; findings go to findings/
+	swift build -c release --product cpu-oracle
+	@mkdir -p findings
+	.build/release/cpu-oracle --seconds $(SECONDS) --folder findings $(if $(SEED),--seed $(SEED))
+
+instructions: setup ## Write docs/instructions.md: what shows each instruction right
+	MARTLET_LONG_TESTS=1 MARTLET_INSTRUCTION_REPORT=$(CURDIR)/docs/instructions.md $(TEST) --filter CPUOracleTests/everyRowInEveryForm
 
 clean: ## Remove what was built; fetched guests stay
 	rm -rf .build .build-*

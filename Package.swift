@@ -60,6 +60,16 @@ let package = Package(
             ],
             cSettings: gnu, swiftSettings: settings),
 
+        // The host's CPU as oracle: a library that tests use, and the program that it starts and that fuzzes.
+        .target(
+            name: "CPUOracle", dependencies: ["KVM", "KVMABI", "GuestMemory", "Processor", "X86"],
+            path: "Tests/CPUOracle", cSettings: gnu, swiftSettings: settings),
+        .executableTarget(
+            name: "cpu-oracle", dependencies: ["CPUOracle", "KVM"], path: "Tests/CPUOracleCommand", cSettings: gnu,
+            swiftSettings: settings),
+
+        tests(of: "CPUOracle", ["KVM", "X86", "cpu-oracle"], exclude: ["Cases"]),
+
         tests(of: "GuestMemory"),
         tests(of: "X86"),
         tests(of: "KVMABI", ["CLinuxKVM"]),

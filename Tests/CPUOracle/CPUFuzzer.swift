@@ -1,0 +1,124 @@
+import Glibc
+import KVM
+
+/// `make fuzz-cpu`: random sequences on the host's CPU and on the software hypervisor for a while; findings are shrunk and
+/// written as files.
+public struct CPUFuzzer {
+    private var seconds = 60.0
+    private var cases = Int.max
+    private var seed: UInt64 = 0
+    private var folder = "."
+    private var limit = 200
+    private var replay: [String] = []
+
+    public enum Mistake: Error, CustomStringConvertible {
+        case unknown(String)
+        case unreadable(String)
+        public var description: String {
+            switch self {
+            case .unknown(let argument):
+                "\(argument)? usage: cpu-oracle [--seconds N] [--cases N] [--seed N] [--folder PATH] [--limit N] [CASE …]"
+            case .unreadable(let path): "\(path) is not a case"
+            }
+        }
+    }
+
+    public init(_ arguments: [String]) throws {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &now)
+        seed = UInt64(truncatingIfNeeded: now.tv_sec)
+        var rest = arguments[...]
+        while let name = rest.popFirst() {
+            func value<T: LosslessStringConvertible>(_ type: T.Type = T.self) throws -> T {
+                guard let text = rest.popFirst(), let value = T(text) else { throw Mistake.unknown(name) }
+                return value
+            }
+            switch name {
+            case "--seconds": seconds = try value()
+            case "--cases":
+                cases = try value()
+                seconds = .infinity
+            case "--seed": seed = try value()
+            case "--folder": folder = try value()
+            case "--limit": limit = try value()
+            default:
+                guard !name.hasPrefix("-") else { throw Mistake.unknown(name) }
+                replay.append(name)
+            }
+        }
+    }
+
+    /// Whether nothing was found.
+    public func run() throws -> Bool {
+        let runner = try OracleRunner(on: .software)
+        guard replay.isEmpty else { return try runCases(runner) }
+        var generator = SequenceGenerator(seed: seed)
+        var made = 0
+        let start = CPUFuzzer.now
+        var findings: [Finding] = []
+        var report = start
+        print("seed \(seed)")
+        try runner.run(
+            {
+                let now = CPUFuzzer.now
+                if now - report > 10 {
+                    print(
+                        "\(made) sequences, \(Int(Double(made) / (now - start))) a second, \(findings.count) findings")
+                    fflush(nil)
+                    report = now
+                }
+                guard made < cases, now - start < seconds else { return nil }
+                made += 1
+                return generator.next()
+            },
+            found: { finding in
+                findings.append(finding)
+                return findings.count < limit
+            })
+        let tally = runner.tally
+        let ends = tally.vectors.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }.joined(separator: ", ")
+        print(
+            "\(tally.cases) sequences in \(Int(CPUFuzzer.now - start)) s, \(tally.inconclusive) inconclusive; ends by vector: \(ends)"
+        )
+        print("native process ended by a sequence: \(runner.native.deaths)")
+        var kinds: Set<String> = []
+        for (number, finding) in findings.enumerated() {
+            let small = try runner.shrink(finding)
+            // One of a kind is enough to look at.
+            guard kinds.insert(small.kind).inserted else { continue }
+            let path = "\(folder)/finding-\(seed)-\(number).case"
+            print("\(path):\n\(small.text)")
+            guard let file = unsafe fopen(path, "w") else { continue }
+            unsafe fputs(small.text, file)
+            unsafe fclose(file)
+        }
+        return findings.isEmpty
+    }
+
+    private func runCases(_ runner: OracleRunner) throws -> Bool {
+        var agrees = true
+        for path in replay {
+            guard let text = CPUFuzzer.contents(path), let test = CaseText.read(text) else {
+                throw Mistake.unreadable(path)
+            }
+            let differences = try runner.differences(of: test)
+            print("\(path): \(differences.isEmpty ? "agrees" : differences.joined(separator: "; "))")
+            agrees = agrees && differences.isEmpty
+        }
+        return agrees
+    }
+
+    private static func contents(_ path: String) -> String? {
+        guard let file = unsafe fopen(path, "r") else { return nil }
+        defer { unsafe fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
+        let count = unsafe fread(&bytes, 1, bytes.count, file)
+        return String(decoding: bytes.prefix(count), as: UTF8.self)
+    }
+
+    private static var now: Double {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &now)
+        return Double(now.tv_sec) + Double(now.tv_nsec) / 1e9
+    }
+}

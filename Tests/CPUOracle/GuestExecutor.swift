@@ -1,0 +1,240 @@
+import Glibc
+import GuestMemory
+public import KVM
+import KVMABI
+import Synchronization
+
+/// Runs cases in a guest of a hypervisor, through the interface that any client has.
+@safe public final class GuestExecutor {
+    public enum Failure: Error, CustomStringConvertible {
+        /// The monitor itself doesn't run there.
+        case monitorFails(String)
+
+        public var description: String {
+            switch self {
+            case .monitorFails(let what): "the guest's monitor does not run on this hypervisor: \(what)"
+            }
+        }
+    }
+
+    private let machine: VirtualMachine
+    private var cpu: VirtualCPU
+    private let memory: GuestMemory
+    private let monitor: GuestMonitor
+    private let watchdog: CaseWatchdog
+    private let backgrounds: [[UInt8]]
+    private var codeStart = 0
+    private var codeEnd = 0
+
+    // SAFETY: of `memory`, which lives as long; offsets are `GuestMonitor.Physical`'s.
+    private let base: UnsafeMutableRawPointer
+
+    public init(on hypervisor: Hypervisor) throws {
+        memory = try GuestMemory(size: GuestMonitor.Physical.size)
+        unsafe base = memory.hostAddress
+        monitor = try GuestMonitor(in: memory)
+        let system = try KVM.System(hypervisor)
+        machine = try system.makeVirtualMachine()
+        try machine.addSlot(memory, at: 0)
+        cpu = try machine.makeVirtualCPU()
+        try cpu.setCPUID(try system.supportedCPUID())
+        backgrounds = (0..<OracleWindows.backgroundCount).map { OracleWindows.background(UInt32($0)) }
+        watchdog = CaseWatchdog(cpu.kickHandle)
+        var control = kvm_xcrs()
+        control.nr_xcrs = 1
+        control.xcrs.0.value = 7
+        try cpu.setXCRs(control)
+        try restart()
+        // A case that ends at once shows whether the monitor runs.
+        var test = OracleCase()
+        test.state.rip = OracleWindows.code
+        test.code = [0xF4]
+        let end = run(test)
+        guard end.vector == 13, end.state.rip == test.state.rip else {
+            throw Failure.monitorFails("vector \(end.vector), \(failure)")
+        }
+    }
+
+    deinit { watchdog.stop() }
+
+    /// What the hypervisor said where it gave up.
+    public private(set) var failure = ""
+
+    private func restart() throws {
+        let base = GuestMonitor.base
+        try cpu.update { registers in
+            func segment(_ selector: UInt16, type: UInt8, long: Bool = false, level: UInt8 = 0) -> kvm_segment {
+                var segment = kvm_segment()
+                segment.selector = selector
+                segment.limit = 0xFFFF_FFFF
+                segment.type = type
+                segment.present = 1
+                segment.s = 1
+                segment.l = long ? 1 : 0
+                segment.db = long ? 0 : 1
+                segment.g = 1
+                segment.dpl = level
+                return segment
+            }
+            registers.cs = segment(GuestMonitor.kernelCode, type: 11, long: true)
+            registers.ss = segment(0x18, type: 3)
+            registers.ds = segment(0x2B, type: 3, level: 3)
+            registers.es = segment(0x2B, type: 3, level: 3)
+            // As Linux has them: null, with bases of their own in 64-bit code.
+            registers.fs = kvm_segment()
+            registers.fs.unusable = 1
+            registers.gs = registers.fs
+            registers.tr = segment(0x40, type: 11)
+            registers.tr.s = 0
+            registers.tr.g = 0
+            registers.tr.db = 0
+            registers.tr.limit = 0x67
+            registers.tr.base = base + GuestMonitor.Physical.tss
+            registers.gdt.base = base + GuestMonitor.Physical.gdt
+            registers.gdt.limit = 0x7F
+            registers.idt.base = base + GuestMonitor.Physical.idt
+            registers.idt.limit = 0xFFF
+            registers.cr3 = GuestMonitor.Physical.pml4
+            // PG, AM, WP, NE, ET, MP, PE; OSXSAVE, FSGSBASE, OSXMMEXCPT, OSFXSR, PGE, PAE.
+            registers.cr0 = 0x8005_0033
+            registers.cr4 = 0x5_06A0
+            registers.efer = 0xD01  // NXE, LMA, LME, SCE
+            registers.rip = monitor.entry
+            registers.rflags = 2
+            registers.rsp = base + GuestMonitor.Physical.eventStack
+        }
+    }
+
+    /// Runs a case; its memory is `image` until the next one.
+    public func run(_ test: OracleCase) -> OracleEnd {
+        prepare(test)
+        watchdog.began()
+        defer { watchdog.ended() }
+        do {
+            try cpu.run()
+            switch cpu.exit {
+            case .portOut(let access) where access.port == UInt16(GuestMonitor.port):
+                return unsafe (base + Int(GuestMonitor.Physical.output)).load(as: OracleEnd.self)
+            case .interrupted: return try abandon(OracleEnd.runaway, "interrupted")
+            case .shutdown: return try abandon(OracleEnd.failure, "shutdown")
+            case let exit: return try abandon(OracleEnd.failure, "exit \(exit.reason.rawValue)")
+            }
+        } catch {
+            failure = "\(error)"
+            var end = OracleEnd()
+            end.vector = OracleEnd.failure
+            return end
+        }
+    }
+
+    /// Makes the vCPU fit for another case after one that did not come back to the monitor.
+    private func abandon(_ vector: UInt32, _ what: String) throws -> OracleEnd {
+        failure = what
+        var end = OracleEnd()
+        end.vector = vector
+        let registers = try cpu.registers()
+        end.state.rip = registers.rip
+        try restart()
+        return end
+    }
+
+    private func prepare(_ test: OracleCase) {
+        let input = unsafe base + Int(GuestMonitor.Physical.input)
+        unsafe input.storeBytes(of: test.state, as: OracleState.self)
+        let frame = unsafe (base + Int(GuestMonitor.Physical.frame)).assumingMemoryBound(to: UInt64.self)
+        unsafe frame[0] = test.state.rip
+        unsafe frame[1] = UInt64(test.mode.rawValue)
+        unsafe frame[2] = test.state.rflags
+        unsafe frame[3] = test.state.registers[4]
+        unsafe frame[4] = 0x2B
+
+        let background = backgrounds[Int(test.background) % backgrounds.count]
+        unsafe background.withUnsafeBytes { bytes in
+            unsafe memcpy(base + Int(GuestMonitor.Physical.dataWindow), bytes.baseAddress!, OracleWindows.dataSize)
+            unsafe memcpy(
+                base + Int(GuestMonitor.Physical.stackWindow), bytes.baseAddress! + OracleWindows.dataSize,
+                OracleWindows.stackSize)
+        }
+        let code = unsafe base + Int(GuestMonitor.Physical.codeWindow)
+        unsafe memset(code + codeStart, Int32(OracleWindows.filler), codeEnd - codeStart)
+        let offset = min(Int(test.codeOffset), OracleWindows.codeSize)
+        let size = min(test.code.count, OracleWindows.codeSize - offset)
+        unsafe test.code.withUnsafeBytes { if size > 0 { unsafe memcpy(code + offset, $0.baseAddress!, size) } }
+        (codeStart, codeEnd) = (offset, offset + size)
+    }
+
+    /// Where the memory that the last case left differs from `image`, of `OracleWindows.imageSize` bytes.
+    @unsafe func differences(from image: UnsafeRawPointer) -> [String] {
+        let windows = [
+            (Int(GuestMonitor.Physical.dataWindow), 0, OracleWindows.dataSize, OracleWindows.data),
+            (
+                Int(GuestMonitor.Physical.stackWindow), OracleWindows.dataSize, OracleWindows.stackSize,
+                OracleWindows.stack
+            ),
+        ]
+        var differences: [String] = []
+        for (place, offset, size, address) in windows {
+            guard unsafe memcmp(base + place, image + offset, size) != 0 else { continue }
+            for index in 0..<size where differences.count < 40 {
+                let ours = unsafe base.load(fromByteOffset: place + index, as: UInt8.self)
+                let theirs = unsafe image.load(fromByteOffset: offset + index, as: UInt8.self)
+                guard ours != theirs else { continue }
+                differences.append(
+                    "memory \(String(address + UInt64(index), radix: 16)): \(String(ours, radix: 16)), not \(String(theirs, radix: 16))"
+                )
+            }
+        }
+        return differences
+    }
+
+    /// The memory that the last case left: the data, then the stack.
+    public var image: [UInt8] {
+        let (data, stack) = (Int(GuestMonitor.Physical.dataWindow), Int(GuestMonitor.Physical.stackWindow))
+        return unsafe Array(UnsafeRawBufferPointer(start: base + data, count: OracleWindows.dataSize))
+            + Array(UnsafeRawBufferPointer(start: base + stack, count: OracleWindows.stackSize))
+    }
+}
+
+/// Kicks the vCPU out of a case that does not end.
+final class CaseWatchdog: Sendable {
+    /// Odd while a case runs.
+    private let count = Atomic<UInt64>(0)
+    private let stopped = Atomic<Bool>(false)
+
+    init(_ handle: KickHandle) {
+        let thread = PeriodicThread { [self] last in
+            let now = count.load(ordering: .relaxed)
+            if now & 1 != 0, now == last { handle.kick() }
+            return stopped.load(ordering: .relaxed) ? nil : now
+        }
+        thread.start()
+    }
+
+    func began() { count.add(1, ordering: .relaxed) }
+    func ended() { count.add(1, ordering: .relaxed) }
+    func stop() { stopped.store(true, ordering: .relaxed) }
+}
+
+/// A thread that looks at something ten times a second, until it is told to stop.
+private final class PeriodicThread: Sendable {
+    private let look: @Sendable (UInt64) -> UInt64?
+
+    init(_ look: @escaping @Sendable (UInt64) -> UInt64?) { self.look = look }
+
+    func start() {
+        var thread = pthread_t()
+        let argument = unsafe Unmanaged.passRetained(self).toOpaque()
+        _ = unsafe pthread_create(
+            &thread, nil,
+            { argument in
+                let this = unsafe Unmanaged<PeriodicThread>.fromOpaque(argument!).takeRetainedValue()
+                var last: UInt64 = 0
+                while let now = this.look(last) {
+                    last = now
+                    usleep(100_000)
+                }
+                return nil
+            }, argument)
+        pthread_detach(thread)
+    }
+}

@@ -1,0 +1,176 @@
+import GuestMemory
+
+/// The guest that runs cases: a few hundred bytes of supervisor code that load a case's state, go to user level, and write down
+/// how the case ended. It is the same on every hypervisor, and all of its talk with the client is one port write a case.
+///
+/// Its own pages are in the kernel's half of the address space, where a case can't reach them. Selectors are Linux's.
+/// Intel SDM vol. 3, chapters 4 (paging) and 6 (events in 64-bit mode).
+struct GuestMonitor {
+    /// Guest-physical addresses.
+    enum Physical {
+        static let gdt: UInt64 = 0, tss: UInt64 = 0x200
+        static let pml4: UInt64 = 0x1000, lowPDPT: UInt64 = 0x2000, highPDPT: UInt64 = 0x3000
+        static let lowPD: UInt64 = 0x4000, highPD: UInt64 = 0x5000
+        static let kernelPT: UInt64 = 0x6000, codePT: UInt64 = 0x7000, dataPT: UInt64 = 0x8000, stackPT: UInt64 = 0x9000
+        static let idt: UInt64 = 0xA000, code: UInt64 = 0xB000
+        /// The case's state, so that its XSAVE image is aligned, and the frame by which it is entered.
+        static let input: UInt64 = 0xC020, frame: UInt64 = 0xC800
+        /// An `OracleEnd`, and the top of the stack on which events are delivered.
+        static let output: UInt64 = 0xD020, eventStack: UInt64 = 0xF000
+        static let codeWindow: UInt64 = 0x1_0000
+        static let dataWindow: UInt64 = 0x1_2000, stackWindow: UInt64 = 0x1_5000
+        static let size = 0x2_0000
+    }
+
+    /// Where the monitor's pages are mapped.
+    static let base: UInt64 = 0xFFFF_FFFF_8000_0000
+    static let kernelCode: UInt16 = 0x10
+    /// The port that is written when a case has ended.
+    static let port: UInt8 = 0x10
+
+    /// Where execution begins, in the monitor's address space.
+    private(set) var entry: UInt64 = 0
+    private var code: [UInt8] = []
+
+    init(in memory: GuestMemory) throws {
+        try writeDescriptors(memory)
+        try writePageTables(memory)
+        try writeCode(memory)
+        try memory.write(
+            [UInt8](repeating: OracleWindows.filler, count: OracleWindows.codeSize), at: Physical.codeWindow)
+        try memory.write(
+            OracleWindows.background(1).prefix(OracleWindows.readOnlySize),
+            at: Physical.dataWindow + UInt64(OracleWindows.dataSize))
+    }
+
+    private func writeDescriptors(_ memory: GuestMemory) throws {
+        // null, -, kernel code, kernel data, user code of 32 bits, user data, user code of 64 bits, -, TSS.
+        let tss = GuestMonitor.base + Physical.tss
+        let descriptors: [UInt64] = [
+            0, 0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x00CF_FB00_0000_FFFF, 0x00CF_F300_0000_FFFF,
+            0x00AF_FB00_0000_FFFF, 0,
+            0x67 | (tss & 0xFF_FFFF) << 16 | 0x8B << 40 | (tss >> 24 & 0xFF) << 56, tss >> 32,
+        ]
+        for (index, value) in descriptors.enumerated() {
+            try memory.store(value, at: Physical.gdt + UInt64(index) * 8)
+        }
+        let stack = GuestMonitor.base + Physical.eventStack
+        for offset in [4, 0x24] as [UInt64] { try memory.store(stack, at: Physical.tss + offset) }  // RSP0, IST1
+        try memory.store(0x68 as UInt16, at: Physical.tss + 0x66)
+    }
+
+    private func writePageTables(_ memory: GuestMemory) throws {
+        func link(_ table: UInt64, _ address: UInt64, _ level: UInt64, _ next: UInt64, user: Bool) throws {
+            let index = address >> (12 + 9 * level) & 511
+            try memory.store(next | (user ? 0x27 : 0x23), at: table + index * 8)
+        }
+        let user = OracleWindows.code
+        try link(Physical.pml4, user, 3, Physical.lowPDPT, user: true)
+        try link(Physical.lowPDPT, user, 2, Physical.lowPD, user: true)
+        try link(Physical.pml4, GuestMonitor.base, 3, Physical.highPDPT, user: false)
+        try link(Physical.highPDPT, GuestMonitor.base, 2, Physical.highPD, user: false)
+        try link(Physical.highPD, GuestMonitor.base, 1, Physical.kernelPT, user: false)
+        for page in 0..<UInt64(Physical.size / 4096) {
+            try memory.store(page << 12 | 0x163, at: Physical.kernelPT + page * 8)
+        }
+        let noExecute: UInt64 = 1 << 63
+        let windows: [(address: UInt64, table: UInt64, physical: UInt64, pages: Int, rights: UInt64)] = [
+            (OracleWindows.code, Physical.codePT, Physical.codeWindow, 2, 0x65),
+            (OracleWindows.data, Physical.dataPT, Physical.dataWindow, 2, 0x67 | noExecute),
+            (OracleWindows.readOnly, Physical.dataPT, Physical.dataWindow + 0x2000, 1, 0x65 | noExecute),
+            (OracleWindows.stack, Physical.stackPT, Physical.stackWindow, 1, 0x67 | noExecute),
+        ]
+        for window in windows {
+            try link(Physical.lowPD, window.address, 1, window.table, user: true)
+            for page in 0..<UInt64(window.pages) {
+                let index = (window.address >> 12 & 511) + page
+                try memory.store(window.physical + page << 12 | window.rights, at: window.table + index * 8)
+            }
+        }
+    }
+
+    // MARK: Code
+
+    /// [disp32] at an address of the monitor's, after an opcode with its ModRM.reg.
+    private func absolute(_ reg: UInt8, _ physical: UInt64) -> [UInt8] {
+        [0x04 | (reg & 7) << 3, 0x25] + Array(NativeServer.littleEndian(GuestMonitor.base + physical).prefix(4))
+    }
+
+    private func move(_ register: UInt8, to physical: UInt64) -> [UInt8] {
+        [register > 7 ? 0x4C : 0x48, 0x89] + absolute(register, physical)
+    }
+
+    private func load(_ register: UInt8, from physical: UInt64) -> [UInt8] {
+        [register > 7 ? 0x4C : 0x48, 0x8B] + absolute(register, physical)
+    }
+
+    private mutating func writeCode(_ memory: GuestMemory) throws {
+        let (rax, rdx, rsp): (UInt8, UInt8, UInt8) = (0, 2, 4)
+        entry = GuestMonitor.base + Physical.code
+        // The state: FPU and vectors, the bases, the registers, then the frame.
+        code += [0xB8, 7, 0, 0, 0, 0x31, 0xD2]  // mov eax, 7; xor edx, edx
+        code += [0x48, 0x0F, 0xAE] + absolute(5, Physical.input + UInt64(OracleState.Offset.xsave))  // xrstor64
+        code += load(rax, from: Physical.input + UInt64(OracleState.Offset.fsBase)) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]
+        code += load(rax, from: Physical.input + UInt64(OracleState.Offset.gsBase)) + [0xF3, 0x48, 0x0F, 0xAE, 0xD8]
+        for register in (0..<16 as Range<UInt8>) where register != rsp {
+            code += load(register, from: Physical.input + UInt64(register) * 8)
+        }
+        code += [0x48, 0xC7, 0xC4] + NativeServer.littleEndian(GuestMonitor.base + Physical.frame).prefix(4)  // mov rsp, frame
+        code += [0x48, 0xCF]  // iretq
+
+        // An end: the registers as the event's delivery has left them, and its frame.
+        let common = code.count
+        for register in (0..<16 as Range<UInt8>) where register != rsp {
+            code += move(register, to: Physical.output + UInt64(register) * 8)
+        }
+        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC0] + move(rax, to: Physical.output + UInt64(OracleState.Offset.fsBase))
+        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC8] + move(rax, to: Physical.output + UInt64(OracleState.Offset.gsBase))
+        code += [0x0F, 0x20, 0xD0] + move(rax, to: Physical.output + UInt64(OracleState.Offset.size + 8))  // mov rax, cr2
+        // The frame without an error code: its five words end at the stack's top.
+        for (offset, field) in [
+            (0x28, OracleState.Offset.rip), (0x18, OracleState.Offset.rflags), (0x10, Int(rsp) * 8),
+        ] as [(UInt64, Int)] {
+            code += load(rax, from: Physical.eventStack - offset) + move(rax, to: Physical.output + UInt64(field))
+        }
+        code += [0xB8, 7, 0, 0, 0, 0x31, 0xD2]
+        code += [0x48, 0x0F, 0xAE] + absolute(4, Physical.output + UInt64(OracleState.Offset.xsave))  // xsave64
+        _ = rdx
+        code += [0xE6, GuestMonitor.port]  // out port, al
+        code += [0xE9] + displacement(to: 0)  // jmp entry
+
+        for vector in 0..<256 as Range<UInt64> {
+            let handler = GuestMonitor.base + Physical.code + UInt64(code.count)
+            // mov dword [vector], imm32
+            if vector < 32 || vector == 0x80 {
+                code += [0xC7] + absolute(0, Physical.output + UInt64(OracleState.Offset.size))
+                code += NativeServer.littleEndian(vector).prefix(4)
+                let hasCode = Exceptions.withErrorCode.contains(vector)
+                code += [0xC7] + absolute(0, Physical.output + UInt64(OracleState.Offset.size + 4)) + [0, 0, 0, 0]
+                if hasCode {
+                    // pop qword [errorCode]: its upper half is CR2's place, which is written later.
+                    code += [0x8F] + absolute(0, Physical.output + UInt64(OracleState.Offset.size + 4))
+                }
+                code += [0xE9] + displacement(to: common)
+            }
+            // The gates that Linux opens to users: INT3, INTO, INT 80H.
+            let level: UInt64 = vector == 3 || vector == 4 || vector == 0x80 ? 3 : 0
+            let gate =
+                handler & 0xFFFF | UInt64(GuestMonitor.kernelCode) << 16 | 1 << 32 | (0x8E | level << 5) << 40
+                | (handler >> 16 & 0xFFFF) << 48
+            guard vector < 32 || vector == 0x80 else { continue }
+            try memory.store(gate, at: Physical.idt + vector * 16)
+            try memory.store(handler >> 32, at: Physical.idt + vector * 16 + 8)
+        }
+        precondition(code.count <= 4096, "the monitor has outgrown its page")
+        try memory.write(code, at: Physical.code)
+    }
+
+    private func displacement(to target: Int) -> [UInt8] {
+        Array(NativeServer.littleEndian(UInt64(bitPattern: Int64(target - code.count - 5))).prefix(4))
+    }
+}
+
+/// Intel SDM vol. 3, table 6-1.
+enum Exceptions {
+    static let withErrorCode: Set<UInt64> = [8, 10, 11, 12, 13, 14, 17, 21]
+}

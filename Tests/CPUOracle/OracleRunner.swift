@@ -1,0 +1,107 @@
+import Glibc
+public import KVM
+import X86
+
+/// A case whose end on the host's CPU and in the guest differ.
+public struct Finding: Sendable {
+    public var test: OracleCase
+    public var differences: [String]
+    /// The cases that ran before it, the last one last: what they leave behind may matter.
+    public var before: [OracleCase] = []
+
+    /// Its instructions and what differs: findings of one kind, once they are shrunk, most often have one cause.
+    public var kind: String {
+        let steps = CodeAnalysis(test.code, mode: test.mode).steps
+        let names = differences.map { $0.prefix { $0 != " " }.filter { !$0.isNumber } }
+        return (steps.map { $0.instruction.mnemonic.rawValue } + Set(names).sorted()).joined(separator: " ")
+    }
+
+    /// As a file that `CaseText.read` reads, with what is wrong as a comment.
+    public var text: String {
+        let history = before.map { CaseText.write($0) + "then\n" }.joined()
+        return differences.map { "# \($0)\n" }.joined() + history + CaseText.write(test)
+    }
+}
+
+/// Runs cases natively and in a guest, side by side, and compares their ends.
+public final class OracleRunner {
+    public let native: NativeProcess
+    public let guest: GuestExecutor
+
+    public struct Tally: Sendable {
+        public var cases = 0
+        public var inconclusive = 0
+        /// Ends by vector, natively.
+        public var vectors: [UInt32: Int] = [:]
+        public init() {}
+    }
+    public private(set) var tally = Tally()
+
+    public init(on hypervisor: Hypervisor, program: String = NativeProcess.programBeside) throws {
+        native = try NativeProcess(program: program)
+        guest = try GuestExecutor(on: hypervisor)
+    }
+
+    /// Runs cases until `next` gives none, and hands over those that differ; stops when `found` says false.
+    ///
+    /// While the native process runs one batch the guest runs the one before.
+    public func run(_ next: () -> OracleCase?, found: (Finding) throws -> Bool) throws {
+        var batches: [[OracleCase]] = [[], []]
+        var current = 0
+        var goesOn = true
+        func fill(_ batch: Int) {
+            batches[batch].removeAll(keepingCapacity: true)
+            while batches[batch].count < OracleRegion.batchSize, let test = next() {
+                native.write(test, batch, batches[batch].count)
+                batches[batch].append(test)
+            }
+            if !batches[batch].isEmpty { native.submit(batch, count: batches[batch].count) }
+        }
+        fill(0)
+        while !batches[current].isEmpty {
+            try native.wait()
+            // An empty batch ends the loop: nothing is made any more once something has been found for good.
+            if goesOn { fill(1 - current) } else { batches[1 - current].removeAll() }
+            for (number, test) in batches[current].enumerated() {
+                let comparison = compare(test, current, number)
+                guard !comparison.differences.isEmpty, goesOn else { continue }
+                let before = Array(batches[current][max(0, number - 8)..<number])
+                goesOn = try found(Finding(test: test, differences: comparison.differences, before: before))
+            }
+            if !goesOn, !batches[1 - current].isEmpty {
+                try native.wait()
+                return
+            }
+            current = 1 - current
+        }
+    }
+
+    private func compare(_ test: OracleCase, _ batch: Int, _ number: Int) -> Comparison {
+        let end = guest.run(test)
+        let memory = unsafe guest.differences(from: UnsafeRawPointer(native.region.image(batch, number)))
+        let comparison = unsafe Comparison(
+            test, native: native.region.end(batch, number).pointee, guest: end, memory: memory)
+        tally.cases += 1
+        if comparison.inconclusive { tally.inconclusive += 1 }
+        tally.vectors[unsafe native.region.end(batch, number).pointee.vector, default: 0] += 1
+        return comparison
+    }
+
+    /// In what one case differs, after others have been run; empty where it doesn't, or where it can't be compared. No batch
+    /// may be under way.
+    public func differences(of test: OracleCase, after before: [OracleCase] = []) throws -> [String] {
+        for earlier in before { _ = guest.run(earlier) }
+        native.write(test, 0, 0)
+        native.submit(0, count: 1)
+        try native.wait()
+        return compare(test, 0, 0).differences
+    }
+
+    /// How a case ends natively, in words.
+    public func nativeEnd(of test: OracleCase) throws -> OracleEnd {
+        native.write(test, 0, 0)
+        native.submit(0, count: 1)
+        try native.wait()
+        return unsafe native.region.end(0, 0).pointee
+    }
+}

@@ -1,0 +1,75 @@
+/// What user-level code can see and change of a processor, beside memory: registers, flags, FPU and vector state.
+///
+/// Laid out in memory shared by the processes and with the guest's monitor; offsets are `OracleState.Offset`'s.
+public struct OracleState: Sendable, BitwiseCopyable {
+    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8…R15.
+    public var registers = InlineArray<16, UInt64>(repeating: 0)
+    public var rip: UInt64 = 0
+    public var rflags: UInt64 = 0x202
+    public var fsBase: UInt64 = 0
+    public var gsBase: UInt64 = 0
+    /// The XSAVE image in standard form: x87, SSE, header, YMM_Hi128. Intel SDM vol. 1, 13.4.
+    public var xsave = InlineArray<104, UInt64>(repeating: 0)
+
+    public enum Offset {
+        public static let rip = 128
+        public static let rflags = 136
+        public static let fsBase = 144
+        public static let gsBase = 152
+        public static let xsave = 160
+        public static let size = 992
+    }
+
+    public init() {
+        xsave[0] = 0x37F
+        xsave[3] = 0x1F80
+        xsave[64] = 7
+    }
+}
+
+/// Code and the state in which it begins.
+public struct OracleCase: Sendable, Equatable {
+    /// Intel SDM vol. 3, 5.2.1: the code segment's kind.
+    public enum Mode: UInt32, Sendable, CaseIterable {
+        /// The selectors are those that Linux gives its processes.
+        case bits64 = 0x33
+        case bits32 = 0x23
+
+        public var codeSize: UInt8 { self == .bits64 ? 8 : 4 }
+    }
+
+    public static let maximalCodeSize = 1024
+
+    public var mode = Mode.bits64
+    public var state = OracleState()
+    /// Which of the patterns the memory holds at first.
+    public var background: UInt32 = 0
+    /// Where the code lies in its window; it begins there.
+    public var codeOffset: UInt32 = 0
+    public var code: [UInt8] = []
+
+    public init() {}
+
+    public static func == (a: OracleCase, b: OracleCase) -> Bool { CaseText.write(a) == CaseText.write(b) }
+}
+
+/// How code ended, beside its state and memory.
+public struct OracleEnd: Sendable, BitwiseCopyable {
+    public var state = OracleState()
+    /// The exception's vector, or one of the constants below.
+    public var vector: UInt32 = 0
+    public var errorCode: UInt32 = 0
+    /// CR2 of a page fault.
+    public var faultAddress: UInt64 = 0
+
+    /// It did not end by itself.
+    public static let runaway: UInt32 = 0x100
+    /// It made a system call, which was not carried out.
+    public static let systemCall: UInt32 = 0x101
+    /// The executor gave up; `errorCode` says why.
+    public static let failure: UInt32 = 0x102
+    /// The native process died of it.
+    public static let killed: UInt32 = 0x103
+
+    public init() {}
+}

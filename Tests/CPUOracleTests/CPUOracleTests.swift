@@ -1,0 +1,122 @@
+import CPUOracle
+import Glibc
+import KVM
+import Testing
+import X86
+
+/// The interpreter against the host's own CPU, at user level: see docs/processor.md, "How it is checked".
+@Suite(.serialized) struct CPUOracleTests {
+    /// Seconds that MARTLET_LONG_TESTS gives to each of the long ones; nil in ordinary runs.
+    static let longSeconds: Double? = unsafe getenv("MARTLET_LONG_TESTS").flatMap {
+        unsafe Double(String(cString: $0))
+    }
+
+    private func runner() throws -> OracleRunner {
+        do {
+            return try OracleRunner(on: .software)
+        } catch let failure as NativeProcess.Failure {
+            try Test.cancel("\(failure)")
+        }
+    }
+
+    /// Runs them all; each kind of finding is recorded once, shrunk.
+    private func expectAgreement(_ next: () -> OracleCase?) throws -> OracleRunner.Tally {
+        let runner = try runner()
+        var findings: [Finding] = []
+        try runner.run(next) { finding in
+            findings.append(finding)
+            return findings.count < 100
+        }
+        var kinds: Set<String> = []
+        for finding in findings {
+            let small = try runner.shrink(finding)
+            if kinds.insert(small.kind).inserted { Issue.record("\(small.text)") }
+        }
+        return runner.tally
+    }
+
+    @Test func randomSequences() throws {
+        var generator = SequenceGenerator(seed: 20_261)
+        var left = CPUOracleTests.longSeconds == nil ? 150_000 : 3_000_000
+        let tally = try expectAgreement {
+            left -= 1
+            return left < 0 ? nil : generator.next()
+        }
+        #expect(tally.cases >= 150_000)
+        // Most run to their end, some fault in each way that user-level code can.
+        #expect(tally.inconclusive * 1000 < tally.cases)
+        for vector in [0, 1, 12, 13, 14, 16, 17, 19] as [UInt32] {
+            #expect(tally.vectors[vector] ?? 0 > 0, "\(vector)")
+        }
+    }
+
+    @Test func everyRowInEveryForm() throws {
+        var cases = SystematicCases(seed: 7, rounds: CPUOracleTests.longSeconds == nil ? 12 : 200)
+        _ = try expectAgreement { cases.next() }
+        for (number, row) in OpcodeTable.rows.enumerated() where NativeRows.isCompared(row) {
+            #expect(cases.counts[number] > 0, "\(row.mnemonic): no case")
+        }
+        if let path = unsafe getenv("MARTLET_INSTRUCTION_REPORT") {
+            let file = unsafe try #require(fopen(path, "w"))
+            unsafe fputs(InstructionReport.text(cases.counts), file)
+            unsafe fclose(file)
+        }
+    }
+
+    /// A row that the host can't judge names tests that are there.
+    @Test func everyOtherRowNamesItsTests() {
+        for row in OpcodeTable.rows {
+            guard let reason = NativeRows.elsewhere(row) else { continue }
+            #expect(reason.contains("Tests"), "\(row.mnemonic): \(reason)")
+        }
+    }
+
+    @Test(arguments: OracleCase.Mode.allCases) func encodings(_ mode: OracleCase.Mode) throws {
+        var cases = EncodingCases(seed: 11, mode: mode, modRMs: CPUOracleTests.longSeconds == nil ? 8 : 256)
+        let tally = try expectAgreement { cases.next() }
+        #expect(tally.vectors[1] ?? 0 > tally.cases / 10 && tally.vectors[6] ?? 0 > 0)
+    }
+
+    @Test(arguments: OracleCase.Mode.allCases) func lengths(_ mode: OracleCase.Mode) throws {
+        var cases = LengthCases(seed: 13, mode: mode, count: CPUOracleTests.longSeconds == nil ? 1500 : 100_000)
+        let tally = try expectAgreement { cases.next() }
+        #expect(tally.vectors[14] ?? 0 > 0 && tally.vectors[13] ?? 0 > 0)
+    }
+
+    /// What was found once and mended stays so: a file each in Cases.
+    @Test func keptCases() throws {
+        let runner = try runner()
+        var count = 0
+        for (name, text) in KeptCases.all {
+            let test = try #require(CaseText.read(text), "\(name) is not a case")
+            let differences = try runner.differences(of: test)
+            #expect(differences.isEmpty, "\(name): \(differences)")
+            count += 1
+        }
+        #expect(count > 10)
+    }
+
+    /// The text form loses nothing.
+    @Test func casesComeBackFromText() throws {
+        var generator = SequenceGenerator(seed: 3)
+        for _ in 0..<200 {
+            let test = generator.next()
+            let text = CaseText.write(test)
+            #expect(CaseText.write(try #require(CaseText.read(text))) == text)
+        }
+    }
+
+    /// The harness sees a difference where there is one: the same code from two states.
+    @Test func differencesAreSeen() throws {
+        let runner = try runner()
+        var test = OracleCase()
+        test.state.rip = OracleWindows.code
+        test.code = [0x01, 0xD8]  // add eax, ebx
+        test.state.registers[0] = 1
+        test.state.registers[3] = 2
+        #expect(try runner.differences(of: test).isEmpty)
+        #expect(try runner.nativeEnd(of: test).state.registers[0] == 3)
+        let end = runner.guest.run(test)
+        #expect(end.state.registers[0] == 3 && end.vector == 13 && end.state.rip == test.state.rip + 2)
+    }
+}
