@@ -211,6 +211,7 @@ extension Chipset {
             new.systemManagement = old.systemManagement || events.systemManagement
             new.unhalt = old.unhalt || events.unhalt
             new.ioapicEOI = events.ioapicEOI ?? old.ioapicEOI
+            new.taskPriority = old.taskPriority || events.taskPriority
             state.apics.all[place].events = new
         }
     }

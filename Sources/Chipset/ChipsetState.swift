@@ -35,7 +35,10 @@ package struct ChipsetState: Codable, Sendable {
         func consider(_ time: UInt64?) {
             if let time { earliest = min(earliest ?? .max, time) }
         }
-        for apic in apics.all { consider(apic.timer.expiry) }
+        for apic in apics.all {
+            consider(apic.timer.expiry)
+            consider(apic.mirrorDeadline)
+        }
         consider(pit?.deadline)
         consider(ioapic?.deadline)
         return earliest
@@ -43,7 +46,9 @@ package struct ChipsetState: Codable, Sendable {
 
     /// Fires what is due.
     package mutating func advance(to now: UInt64) {
-        for place in apics.all.indices where apics.all[place].advanceTimer(now: now) {
+        for place in apics.all.indices {
+            let fired = apics.all[place].advanceTimer(now: now)
+            guard apics.all[place].advanceMirror(now: now) || fired else { continue }
             apics.touched.append(place)
             timersChanged = true
         }

@@ -63,6 +63,10 @@ package struct LocalAPIC: Codable, Sendable {
     package var events = VirtualCPUEvents()
     /// Split mode: the vector of a user-space 8259.
     package var externalVector: UInt8?
+    /// The guest keeps its task priority in memory, where the owner looks for it (KVM_SET_VAPIC_ADDR).
+    package var mirrorsTaskPriority = false
+    /// When the owner is to look there next, in nanoseconds.
+    package var mirrorDeadline: UInt64?
 
     package init(id: UInt32, isBootProcessor: Bool, hasDirectedEOI: Bool, reenablesLINT0: Bool) {
         self.id = id
@@ -129,6 +133,8 @@ extension LocalAPIC {
             events = VirtualCPUEvents()
             externalVector = nil
         }
+        mirrorsTaskPriority = false
+        mirrorDeadline = nil
         timer = Timer(kilohertz: timer.kilohertz)
         for index in Register.lvtTimer.rawValue...Register.lvtError.rawValue { registers[index] = Self.masked }
         if isBootProcessor && reenablesLINT0 { self[.lvtLINT0] = 0x700 }
@@ -225,6 +231,7 @@ extension LocalAPIC {
         if events.systemManagement { pending.insert(.systemManagement) }
         if events.unhalt { pending.insert(.unhalt) }
         if events.ioapicEOI != nil { pending.insert(.ioapicEOI) }
+        if events.taskPriority { pending.insert(.taskPriority) }
         return pending
     }
 }
@@ -241,6 +248,7 @@ extension LocalAPIC {
             guard isHardwareEnabled, isSoftwareEnabled else { return false }
             set(.triggerMode, message.vector, message.isLevelTriggered)
             set(.request, message.vector)
+            if mirrorsTaskPriority { events.taskPriority = true }
         case .systemManagement:
             events.systemManagement = true
         case .remoteRead:

@@ -17,6 +17,8 @@ public struct PendingEvents: OptionSet, Sendable, Equatable, Codable {
     public static let unhalt = PendingEvents(rawValue: 1 << 5)
     /// Split mode: an EOI that the user-space I/O APIC must hear of (KVM_EXIT_IOAPIC_EOI).
     public static let ioapicEOI = PendingEvents(rawValue: 1 << 6)
+    /// With the task priority mirrored in guest memory: the mirror has to be read, and shown what is requested.
+    public static let taskPriority = PendingEvents(rawValue: 1 << 7)
 }
 
 /// Events other than interrupts, as ``Chipset/takeEvents(_:)`` hands them over.
@@ -31,6 +33,8 @@ public struct VirtualCPUEvents: Sendable, Equatable, Codable {
     public var unhalt = false
     /// The vector whose EOI the user-space I/O APIC must hear of.
     public var ioapicEOI: UInt8?
+    /// The mirror of the task priority has to be looked at.
+    public var taskPriority = false
 
     public init() {}
 

@@ -25,7 +25,7 @@ extension CPU {
     private var msrIndex: UInt32 { UInt32(truncatingIfNeeded: rcx) }
 
     func readMSR(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        let next = instruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             if let answer = processor.transaction.msrAnswer {
                 guard !answer.error else { throw .generalProtection }
@@ -45,6 +45,7 @@ extension CPU {
             case .done, .invalid: throw .generalProtection
             }
         }
+        return next != 0 && processor.isolatesHostAccesses ? leave(cursor) : next
     }
 
     func writeMSR(_ cursor: OpCursor) -> UInt {

@@ -146,7 +146,7 @@ extension CPU {
             let host = unsafe region.pointee.host + Int(address - region.pointee.base)
             return unsafe CPU.load(host, size)
         }
-        if intent == .write, !processor.transaction.isCareful { throw .careful }
+        if intent == .write || processor.isolatesHostAccesses, !processor.transaction.isCareful { throw .careful }
         return try readMMIO(address, size: size)
     }
 
@@ -211,7 +211,7 @@ extension CPU {
         let place = try target(linear, size: size, segment: segment, user: isUser)
         if case .device(let address) = place, !processor.transaction.isCareful {
             // One of our own devices takes it at once; for the client's the instruction is executed by itself.
-            if processor.host.writeMMIO(address, size: size, value: value) { return }
+            if !processor.isolatesHostAccesses, processor.host.writeMMIO(address, size: size, value: value) { return }
             throw .careful
         }
         store(place, value, size)

@@ -49,6 +49,10 @@ internal import X86
     /// Guest debugging and single-step, as KVM_SET_GUEST_DEBUG set them; call `stateChanged` after.
     public var debugging = GuestDebugging()
 
+    /// Instructions that reach one of the host's devices or MSRs are executed by themselves, so that a request which the host
+    /// makes meanwhile is seen right after them.
+    public var isolatesHostAccesses = false
+
     /// Breakpoints or guest debugging are on: instructions go one by one. Derived by `CPU.updateMode`.
     var isStepping = false
     /// The guest's CPUID names AMD or Hygon.
@@ -105,6 +109,9 @@ internal import X86
         unsafeAddress { unsafe UnsafePointer(cpu.pointer) }
         unsafeMutableAddress { unsafe cpu.pointer }
     }
+
+    /// RIP of the instruction whose access the host answers.
+    public var instructionPointer: UInt64 { isExecuting ? cpu.instructionRIP : cpu.state.rip }
 
     /// RFLAGS whole (status flags are kept lazily inside `state`).
     public var rflags: UInt64 {

@@ -39,4 +39,7 @@ enum ExitLayout {
     static let memoryFaultFlags = 32
     static let memoryFaultAddress = 40
     static let memoryFaultSize = 48
+
+    static let tprAccessRIP = 32
+    static let tprAccessIsWrite = 40
 }

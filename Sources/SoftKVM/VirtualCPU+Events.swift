@@ -170,6 +170,7 @@ extension VirtualCPU {
         processor.state.registers[2] = UInt64(cpuid.find(1, 0)?.eax ?? 0x600)
         processor.stateChanged()
         chipset?.reset(Int(id), initialize: true)
+        taskPrioritySharing.wordAddress = 0
         queuedInterrupt = nil
         pendingNMIs = 0
         completion = .none

@@ -14,7 +14,9 @@ extension VirtualCPU: ProcessorHost {
     func readMMIO(_ address: UInt64, size: Int) -> UInt64? {
         guard let chipset else { return nil }
         if let page = apicPage, address & ~4095 == page {
-            return chipset.readAPIC(Int(id), offset: UInt32(address & 4095), size: size)
+            let offset = UInt32(address & 4095)
+            noteTaskPriorityAccess(offset, size: size, isWrite: false)
+            return sharingTaskPriority { chipset.readAPIC(Int(id), offset: offset, size: size) }
         }
         return chipset.readMMIO(address, size: size)
     }
@@ -22,9 +24,11 @@ extension VirtualCPU: ProcessorHost {
     func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool {
         if let chipset {
             if let page = apicPage, address & ~4095 == page {
-                return chipset.writeAPIC(Int(id), offset: UInt32(address & 4095), size: size, value: value)
+                let offset = UInt32(address & 4095)
+                noteTaskPriorityAccess(offset, size: size, isWrite: true)
+                return sharingTaskPriority { chipset.writeAPIC(Int(id), offset: offset, size: size, value: value) }
             }
-            if chipset.writeMMIO(address, size: size, value: value) { return true }
+            if sharingTaskPriority({ chipset.writeMMIO(address, size: size, value: value) }) { return true }
         }
         return ioEvents.write(.memory, address, size: size, value: value)
             || coalesced.write(.memory, address, size: size, value: value)
@@ -38,7 +42,11 @@ extension VirtualCPU: ProcessorHost {
     }
 
     func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool {
-        if let chipset, Chipset.mayOwn(port: port), chipset.writePort(port, size: size, value: value) { return true }
+        if let chipset, Chipset.mayOwn(port: port),
+            sharingTaskPriority({ chipset.writePort(port, size: size, value: value) })
+        {
+            return true
+        }
         return ioEvents.write(.port, UInt64(port), size: size, value: UInt64(value))
             || coalesced.write(.port, UInt64(port), size: size, value: UInt64(value))
     }
@@ -51,13 +59,15 @@ extension VirtualCPU: ProcessorHost {
 
     func readMSR(_ index: UInt32) -> MSRAnswer {
         guard allowsMSR(index, write: false) else { return refusal(4) }
+        noteTaskPriorityAccess(msr: index)
         if let value = readMSR(index, fromHost: false) { return .value(value) }
         return refusal(knowsMSR(index) ? 1 : 2)
     }
 
     func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer {
         guard allowsMSR(index, write: true) else { return refusal(4) }
-        if writeMSR(index, value, fromHost: false) { return .done }
+        noteTaskPriorityAccess(msr: index, writing: value)
+        if sharingTaskPriority({ writeMSR(index, value, fromHost: false) }) { return .done }
         return refusal(knowsMSR(index) ? 1 : 2)
     }
 
@@ -80,8 +90,11 @@ extension VirtualCPU: ProcessorHost {
     }
 
     var taskPriority: UInt8 {
-        get { chipset.map { UInt8(truncatingIfNeeded: $0.cr8(Int(id)) & 15) } ?? clientCR8 }
-        set { setTaskPriority(newValue) }
+        get {
+            takeTaskPriority()
+            return chipset.map { UInt8(truncatingIfNeeded: $0.cr8(Int(id)) & 15) } ?? clientCR8
+        }
+        set { sharingTaskPriority { setTaskPriority(newValue) } }
     }
 
     var hasLocalAPIC: Bool { chipset != nil }
@@ -93,7 +106,7 @@ extension VirtualCPU: ProcessorHost {
             queuedInterrupt = nil
             return vector
         }
-        return chipset?.acknowledge(Int(id))
+        return sharingTaskPriority { chipset?.acknowledge(Int(id)) }
     }
 
     // MARK: Hypercalls. Linux, Documentation/virt/kvm/x86/hypercalls.rst.

@@ -37,6 +37,7 @@ extension VirtualCPU {
                 doorbell.call()
                 world.enter(doorbell)
                 let exit = processor.run()
+                takeTaskPriority()
                 world.leave(doorbell)
                 if exit != .requested, try leaves(on: exit) { return 0 }
             }
@@ -70,6 +71,7 @@ extension VirtualCPU {
                 run.exitReason = .shutdown
                 return 0
             }
+            if reportTaskPriorityAccess() { return 0 }
             if takeChipsetEvents() { return 0 }
             if mpState != .runnable {
                 waitForEvent()
@@ -81,7 +83,9 @@ extension VirtualCPU {
             }
             world.enter(doorbell)
             if doorbell.takeTimeChange() { updateGuestTime() }
+            showTaskPriority()
             let exit = processor.run()
+            takeTaskPriority()
             world.leave(doorbell)
             if try leaves(on: exit) { return 0 }
         }

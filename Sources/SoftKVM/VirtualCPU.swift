@@ -43,6 +43,7 @@ final class VirtualCPU: @unchecked Sendable {
     var hasRun = false
     var signalMask: UInt64?
     var guestDebug: UInt32 = 0
+    var taskPrioritySharing = TaskPrioritySharing()
     var enforcesParavirtualFeatures = false
     /// KVM_KVMCLOCK_CTRL: the guest is told that it was stopped.
     var wasPaused = false
@@ -135,6 +136,8 @@ final class VirtualCPU: @unchecked Sendable {
         case .translate: try translate(argument)
         case .setSignalMask: try setSignalMask(argument)
         case .setGuestDebug: try setGuestDebug(Record(try argument.loadBytes(72)))
+        case .tprAccessReporting: try setTaskPriorityReporting(argument)
+        case .setVAPICAddr: try setTaskPriorityWord(argument)
         case .setTSCKHz: try setTSCKilohertz(argument.address)
         case .getTSCKHz: return Int32(clamping: tsc.kilohertz)
         case .getDeviceAttr, .setDeviceAttr, .hasDeviceAttr: try deviceAttribute(request, argument)

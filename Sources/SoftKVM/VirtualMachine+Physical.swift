@@ -3,7 +3,7 @@
 internal import GuestMemory
 
 extension VirtualMachine {
-    /// The client's memory behind `size` bytes that lie in one page.
+    /// The client's memory behind `size` bytes of one region.
     private func place(_ address: UInt64, _ size: Int, writing: Bool) -> ClientArgument? {
         guard let region = unsafe addressSpace.region(at: address) else { return nil }
         let offset = unsafe address - region.pointee.base
@@ -25,6 +25,17 @@ extension VirtualMachine {
     func readPhysical32(_ address: UInt64) -> UInt32? {
         guard let place = place(address, 4, writing: false) else { return nil }
         return try? place.load(UInt32.self)
+    }
+
+    /// Whether `size` bytes lie in one region that may be written; changes nothing.
+    func isWritable(_ address: UInt64, _ size: UInt64) -> Bool {
+        guard let region = unsafe addressSpace.region(at: address) else { return false }
+        return unsafe !region.pointee.readOnly && size <= region.pointee.size - (address - region.pointee.base)
+    }
+
+    func writePhysical(_ address: UInt64, _ value: UInt32) {
+        guard let place = place(address, 4, writing: true) else { return }
+        try? place.store(value)
     }
 
     func writePhysical(_ address: UInt64, _ bytes: [UInt8]) {

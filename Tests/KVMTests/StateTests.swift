@@ -172,11 +172,9 @@ import Testing
         try machine.setLine(4, to: true)
         #expect(try machine.setLineReporting(4, to: false) != .delivered(5))
         #expect(try cpu.tscKHz > 0)
-        if try machine.check(.vapic) != 0 {
-            try cpu.setVAPICAddress(0)
-            try cpu.setTPRAccessReporting(true)
-            try cpu.setTPRAccessReporting(false)
-        }
+        try cpu.setVAPICAddress(0)
+        try cpu.setTPRAccessReporting(true)
+        try cpu.setTPRAccessReporting(false)
         try cpu.setUpMachineChecks(0x0100_0001)
         try cpu.setSignalMask(0)
         try cpu.setSignalMask(nil)

@@ -18,15 +18,6 @@ import Testing
         _ = try other.makeVCPU(1)
     }
 
-    /// The task priority is neither reported nor mirrored, and a client is told so.
-    @Test func virtualAPICPageIsNotOffered() throws {
-        let vcpu = try client.makeVCPU()
-        #expect(try client.endpoint.ioctl(client.machine, .checkExtension, UInt(Capability.vapic.rawValue)) == 0)
-        #expect(client.failure { try client.set(vcpu, .setVAPICAddr, kvm_vapic_addr()) } == .inappropriateRequest)
-        #expect(
-            client.failure { try client.set(vcpu, .tprAccessReporting, kvm_tpr_access_ctl()) } == .inappropriateRequest)
-    }
-
     @Test func generalRegisters() throws {
         let vcpu = try client.makeVCPU()
         var regs = try client.get(vcpu, .getRegs, kvm_regs())

@@ -447,7 +447,7 @@ struct InteractionTests {
             .getRegs, .setRegs, .getSREGS, .setSREGS, .getSREGS2, .setSREGS2, .getFPU, .setFPU, .getLAPIC, .setLAPIC,
             .getMSRS, .setMSRS, .setCPUID2, .getCPUID2, .getVCPUEvents, .setVCPUEvents, .getDebugregs, .setDebugregs,
             .getXSAVE, .setXSAVE, .getXCRS, .setXCRS, .getMPState, .setMPState, .translate, .setGuestDebug, .enableCap,
-            .setSignalMask, .x86SetupMCE, .interrupt,
+            .setVAPICAddr, .tprAccessReporting, .setSignalMask, .x86SetupMCE, .interrupt,
         ]
         // Null is the thread's own mask for KVM_SET_SIGNAL_MASK; the last page below the kernel's half is nobody's.
         for bad in [UInt(8), 0x7fff_ffff_e000, UInt.max - 4095] {
