@@ -109,6 +109,9 @@ extension VirtualCPU {
     }
 
     /// `KVM_SET_SIGNAL_MASK`: the signals that are blocked while the guest runs, signal 1 in bit 0; nil for the thread's own.
+    ///
+    /// One that the thread blocks, and the mask does not, ends a run with `.interrupted`. The software hypervisor looks for
+    /// such signals when a run begins, not while it goes on.
     public func setSignalMask(_ mask: UInt64?) throws(KVMError) {
         guard let mask else {
             try connection.call(.setSignalMask, 0)

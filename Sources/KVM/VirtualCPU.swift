@@ -41,7 +41,8 @@ public import KVMABI
 
     /// `KVM_RUN`: runs the guest until it needs the client; `exit` says why.
     ///
-    /// A kick, or a signal that interrupts system calls, is the exit `.interrupted`. A memory fault that the hypervisor
+    /// A kick is the exit `.interrupted`; on the kernel's hypervisor a handled signal is, too. The software hypervisor goes on
+    /// after a signal's handler, as the thread does: who wants the run to end kicks. A memory fault that the hypervisor
     /// describes is the exit `.memoryFault`.
     /// - Throws: `KVMError.failed(.run, …)`: `EFAULT` if slot memory is not accessible any more.
     public mutating func run() throws(KVMError) {

@@ -21,7 +21,10 @@ public enum DeviceAddress: Hashable, Sendable {
 }
 
 extension VirtualMachine {
-    /// `KVM_IRQFD`: an eventfd that raises a GSI when it is signalled.
+    /// `KVM_IRQFD`: an eventfd that raises a GSI when it is signalled, until `detach`.
+    ///
+    /// The kernel's hypervisor also forgets it once its last descriptor is closed; the software hypervisor can't know, and
+    /// keeps it as long as the machine lives.
     public func attach(_ event: borrowing EventDescriptor, toGSI gsi: UInt32) throws(KVMError) {
         try irqfd(event.rawValue, gsi, flags: 0, resample: 0)
     }

@@ -1,4 +1,7 @@
 // KVM_IRQFD: eventfds that raise a GSI. Documentation/virt/kvm/api.rst, section 4.75.
+//
+// The kernel drops an irqfd when the last descriptor of its eventfd is closed. Here it stays until it is taken away or the
+// VM goes: the descriptor by which it is waited for is one itself, and a process can't see when it is the last.
 
 internal import Chipset
 internal import KVMABI

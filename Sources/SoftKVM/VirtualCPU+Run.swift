@@ -91,7 +91,8 @@ extension VirtualCPU {
         }
     }
 
-    /// A signal that the client's mask would let through is waiting, blocked by the thread's own.
+    /// A signal that the client's mask would let through is waiting, blocked by the thread's own. One that comes later waits
+    /// for the next run: the thread's mask is not changed here, so that it can't interrupt this one.
     private static func isPending(outside mask: UInt64) -> Bool {
         var pending = sigset_t()
         guard unsafe sigpending(&pending) == 0 else { return false }
