@@ -1,9 +1,11 @@
+import Synchronization
 import X86
 
 /// A vCPU's state by its address: what instruction semantics work on.
 ///
 /// SAFETY: the pointer is valid for as long as the `VirtualProcessor` that made it lives, is used by one thread at a
-/// time, and register offsets come from `CPUState.offset(…)` only, so that every access lies inside the struct.
+/// time, and register offsets come from `CPUState.offset(…)` only, so that every access lies inside the struct. Behind it
+/// lie the requests.
 @safe struct CPU {
     let pointer: UnsafeMutablePointer<CPUState>
 
@@ -20,6 +22,20 @@ import X86
     }
 
     @inline(__always) var processor: VirtualProcessor { unsafe pointer.pointee.processor }
+
+    // MARK: Requests
+
+    /// Bytes of a state and the requests behind it, which other threads write and so are no part of it.
+    static let byteCount = MemoryLayout<CPUState>.stride + 64
+
+    /// `ExitRequest`s that wait.
+    @unsafe @inline(__always) var requests: UnsafeMutablePointer<Atomic<UInt32>> {
+        unsafe (UnsafeMutableRawPointer(pointer) + MemoryLayout<CPUState>.stride)
+            .assumingMemoryBound(to: Atomic<UInt32>.self)
+    }
+
+    /// Non-zero when the run loop must look before the next block; see `ExitRequest`.
+    @inline(__always) var exitRequest: UInt32 { unsafe requests.pointee.load(ordering: .relaxed) }
 
     // MARK: Registers
 

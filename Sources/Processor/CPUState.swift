@@ -37,8 +37,6 @@ import X86
     var tlbGeneration: UInt64 = 1
     /// Compared with a block's before it runs; changing it makes every block compare its bytes again.
     var codeGeneration: UInt64 = 1
-    /// Non-zero when the run loop must look before the next block; see `ExitRequest`.
-    var exitRequest: UInt32 = 0
     /// What decoded code depends on beside its bytes; see `CodeMode`.
     var codeMode = CodeMode(rawValue: 0)
     /// The address of the op that is being executed, for stops raised below it.

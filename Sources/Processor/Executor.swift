@@ -53,7 +53,7 @@ extension VirtualProcessor {
     private func leave(_ exit: ProcessorExit) { self.exit = exit }
 
     private var needsAttention: Bool {
-        cpu.state.exitRequest != 0 || cpu.state.interruptShadow != 0 || cpu.state.pendingException.isPending
+        cpu.exitRequest != 0 || cpu.state.interruptShadow != 0 || cpu.state.pendingException.isPending
             || isStepping || cpu.state.systemFlags & RFLAGS.TF.rawValue != 0
     }
 

@@ -192,7 +192,7 @@ extension CPU {
                 }
                 if rcx & mask == 0 { return proceed(cursor) }
                 if isCareful { processor.transaction.commit() }
-                if isCareful || state.exitRequest != 0 {
+                if isCareful || exitRequest != 0 {
                     state.rip = instructionRIP
                     return stopped(.boundary)
                 }

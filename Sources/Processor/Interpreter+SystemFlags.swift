@@ -78,7 +78,7 @@ extension CPU {
         let changed = before ^ state.systemFlags
         if changed & RFLAGS.AC.rawValue != 0 { updateView() }
         if changed & RFLAGS.IF.rawValue != 0, hasFlag(.IF) { processor.releaseHeldRequests() }
-        return state.exitRequest != 0 || hasFlag(.TF) || changed & RFLAGS.AC.rawValue != 0 ? leave(cursor) : outcome
+        return exitRequest != 0 || hasFlag(.TF) || changed & RFLAGS.AC.rawValue != 0 ? leave(cursor) : outcome
     }
 
     func setAccessControl(_ cursor: OpCursor, _ on: Bool) -> UInt {

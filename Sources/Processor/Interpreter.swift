@@ -79,7 +79,7 @@ extension CPU {
     /// A direct branch to `blockRIP` + `offset` (64-bit code; 32-bit code after masking). The op's `link` is its own.
     @inline(__always) func branch(_ cursor: OpCursor, to offset: UInt64) -> UInt {
         let target = maskedRIP(state.blockRIP &+ offset)
-        if cursor.op.link != 0, state.exitRequest == 0 {
+        if cursor.op.link != 0, exitRequest == 0 {
             let block = BlockReference(cursor.op.link)
             if block.block.codeGeneration == state.codeGeneration { return enter(block, at: target) }
         }
@@ -88,7 +88,7 @@ extension CPU {
 
     /// An indirect branch within the code segment to `target`, already masked to the operand size and checked.
     @inline(__always) func branch(indirectlyTo target: UInt64) -> UInt {
-        if state.exitRequest == 0, let block = recallBlock(codeLinear(target)) {
+        if exitRequest == 0, let block = recallBlock(codeLinear(target)) {
             return enter(block, at: target)
         }
         state.rip = target
@@ -108,7 +108,7 @@ extension CPU {
 
     @inline(never) private func branchSlowly(_ cursor: OpCursor, to target: UInt64) -> UInt {
         let linear = codeLinear(target)
-        if state.exitRequest == 0, let block = recallBlock(linear) {
+        if exitRequest == 0, let block = recallBlock(linear) {
             // Within a page the translation is that of the running code: a link needs no further check.
             if (linear ^ codeLinear(state.blockRIP)) & ~0xFFF == 0, !processor.transaction.isCareful {
                 cursor.op.link = block.address

@@ -77,8 +77,9 @@ internal import X86
     public init(memory: AddressSpace, host: any ProcessorHost) {
         self.memory = memory
         unsafe owner = host
-        unsafe storage = .allocate(byteCount: MemoryLayout<CPUState>.stride, alignment: 64)
+        unsafe storage = .allocate(byteCount: CPU.byteCount, alignment: 64)
         cpu = unsafe CPU(UInt(bitPattern: storage))
+        unsafe cpu.requests.initialize(to: Atomic(0))
         blocks = BlockCache()
         unsafe exitPlace = .allocate(capacity: 1)
         unsafe exitPlace.initialize(to: .requested)
@@ -145,26 +146,19 @@ internal import X86
 
     /// Makes the run loop look at `what` at the next block boundary. Any thread, any time; async-signal-safe.
     public func request(_ what: ExitRequest) {
-        _ = unsafe exitRequests.pointee.bitwiseOr(what.rawValue, ordering: .sequentiallyConsistent)
+        _ = unsafe cpu.requests.pointee.bitwiseOr(what.rawValue, ordering: .sequentiallyConsistent)
     }
 
     /// Takes requests back; true where one of them was set.
     @discardableResult
     public func withdraw(_ what: ExitRequest) -> Bool {
         // A request that is on its way as this looks comes after it.
-        guard unsafe exitRequests.pointee.load(ordering: .relaxed) & what.rawValue != 0 else { return false }
-        return unsafe exitRequests.pointee.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue
+        guard unsafe cpu.requests.pointee.load(ordering: .relaxed) & what.rawValue != 0 else { return false }
+        return unsafe cpu.requests.pointee.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue
             & what.rawValue != 0
     }
 
-    var pendingRequests: ExitRequest { unsafe ExitRequest(rawValue: exitRequests.pointee.load(ordering: .acquiring)) }
-
-    /// The field as an atomic. SAFETY: a UInt32 at a fixed, aligned address, changed through this only.
-    private var exitRequests: UnsafeMutablePointer<Atomic<UInt32>> {
-        unsafe (storage + VirtualProcessor.exitRequestOffset).assumingMemoryBound(to: Atomic<UInt32>.self)
-    }
-
-    private static let exitRequestOffset = MemoryLayout<CPUState>.offset(of: \.exitRequest) ?? 0
+    var pendingRequests: ExitRequest { unsafe ExitRequest(rawValue: cpu.requests.pointee.load(ordering: .acquiring)) }
 
     // MARK: Completion of exits
 
