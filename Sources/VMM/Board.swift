@@ -14,7 +14,12 @@ struct BootFiles: Sendable {
     init(_ configuration: MachineConfiguration) throws(MachineError) {
         do throws(BootError) {
             let file = try ImageFile(configuration.kernel)
-            guard file.size <= configuration.memorySize else {
+            // By its beginning, so that no other file is read whole, however large it is.
+            try KernelImage.recognise(try file.read(count: 4096, at: 0), file: file.path)
+            guard file.size <= min(configuration.memorySize, MachineMemory.holeStart) else {
+                if configuration.memorySize >= MachineMemory.holeStart {
+                    throw BootError.beyondReach(file: file.path, size: file.size, below: MachineMemory.holeStart)
+                }
                 throw BootError.tooLarge(
                     file: file.path, needs: file.size &+ LowMemory.highMemory, memory: configuration.memorySize)
             }

@@ -22,6 +22,8 @@ public enum BootError: Error, Equatable, Sendable, CustomStringConvertible {
     case protocolNotOffered(file: String, protocol: BootProtocol, why: String)
     /// The machine has too little memory.
     case tooLarge(file: String, needs: UInt64, memory: UInt64)
+    /// It would have to lie where the kernel can't reach it, whatever memory the machine has.
+    case beyondReach(file: String, size: UInt64, below: UInt64)
     /// The command line is longer than the kernel takes.
     case commandLineTooLong(length: Int, limit: Int)
     /// The boot data itself does not fit where it has to be.
@@ -44,6 +46,9 @@ public enum BootError: Error, Equatable, Sendable, CustomStringConvertible {
         case .tooLarge(let file, let needs, let memory):
             "\(file): does not fit: it needs a machine of \(BootError.mebibytes(needs)) MiB, this one has "
                 + "\(memory >> 20) MiB: give more with --memory"
+        case .beyondReach(let file, let size, let limit):
+            "\(file): does not fit: its \(BootError.mebibytes(size)) MiB have to lie below \(limit >> 20) MiB with the "
+                + "kernel: give a smaller file"
         case .commandLineTooLong(let length, let limit):
             "the kernel's command line has \(length) bytes and this kernel takes \(limit): shorten --cmdline"
         case .outsideMemory(let address, let count):

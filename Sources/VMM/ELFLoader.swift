@@ -17,7 +17,7 @@ extension ELFImage {
                     what: "a segment at 0x\(String(segment.address, radix: 16)), below 1 MiB, where boot data lies")
             }
             guard segment.end <= memory.lowEnd else {
-                throw .tooLarge(file: file, needs: segment.end, memory: memory.size)
+                throw .lacksRoom(file: file, size: segment.size, end: segment.end, in: memory)
             }
             try memory.write(segment.contents, at: segment.address)
             end = max(end, segment.end)
@@ -25,8 +25,8 @@ extension ELFImage {
         var initrdAddress: UInt64 = 0
         if let initrd = material.initrd {
             // What kernels of each width declare as initrd_addr_max.
-            let limit = min(memory.lowEnd, is64Bit ? 0x8000_0000 : 0x3800_0000)
-            initrdAddress = try Initrd.load(initrd, into: memory, above: end, below: limit)
+            let ceiling: UInt64 = is64Bit ? 0x8000_0000 : 0x3800_0000
+            initrdAddress = try Initrd.load(initrd, into: memory, above: end, below: ceiling)
         }
         try CommandLine.store(material.commandLine, into: memory, limit: 2047)
 

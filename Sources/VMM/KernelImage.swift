@@ -8,14 +8,21 @@ public enum KernelImage: Sendable {
     /// Parses a file's bytes.
     /// - Parameter file: its name, for messages.
     public init(_ bytes: [UInt8], file: String) throws(BootError) {
+        try KernelImage.recognise(bytes, file: file)
         let reader = ByteReader(bytes)
-        guard reader.count > 0 else { throw .empty(file: file) }
         if reader.load(0, as: UInt32.self) == ELFImage.magic {
             self = .elf(try ELFImage(reader, file: file))
-        } else if LinuxImage.isPresent(in: reader) {
-            self = .bzImage(try LinuxImage(reader, file: file))
         } else {
-            throw KernelImage.refusal(of: reader, file: file)
+            self = .bzImage(try LinuxImage(reader, file: file))
+        }
+    }
+
+    /// Refuses a file that does not begin as a kernel does, from its first bytes.
+    static func recognise(_ beginning: [UInt8], file: String) throws(BootError) {
+        let reader = ByteReader(beginning)
+        guard reader.count > 0 else { throw .empty(file: file) }
+        guard reader.load(0, as: UInt32.self) == ELFImage.magic || LinuxImage.isPresent(in: reader) else {
+            throw refusal(of: reader, file: file)
         }
     }
 

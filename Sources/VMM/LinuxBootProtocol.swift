@@ -28,7 +28,7 @@ extension LinuxImage {
         let address = try loadAddress
         let (end, overflow) = address.addingReportingOverflow(initSize)
         guard !overflow, end <= memory.lowEnd else {
-            throw .tooLarge(file: file, needs: overflow ? .max : end, memory: memory.size)
+            throw .lacksRoom(file: file, size: initSize, end: overflow ? .max : end, in: memory)
         }
         try memory.write(payload, at: address)
 
@@ -37,8 +37,7 @@ extension LinuxImage {
         parameters.store(UInt32(truncatingIfNeeded: address), at: Field.code32Start)
         // LOADED_HIGH is the kernel's own; CAN_USE_HEAP would promise a heap for real-mode code that is never run.
         if let initrd = material.initrd {
-            let limit = min(memory.lowEnd, initrdLimit &+ 1)
-            let place = try Initrd.load(initrd, into: memory, above: end, below: limit)
+            let place = try Initrd.load(initrd, into: memory, above: end, below: initrdLimit &+ 1)
             parameters.store(UInt32(truncatingIfNeeded: place), at: Field.ramdiskImage)
             parameters.store(UInt32(truncatingIfNeeded: initrd.size), at: Field.ramdiskSize)
         }
@@ -118,18 +117,19 @@ enum CommandLine {
 
 /// Where the initrd goes: as high as it may, so that it is out of the kernel's way.
 enum Initrd {
+    /// - Parameter ceiling: what the kernel says of where it can be at most.
     /// - Returns: its guest-physical address.
     static func load(
-        _ file: ImageFile, into memory: MachineMemory, above floor: UInt64, below limit: UInt64
+        _ file: ImageFile, into memory: MachineMemory, above floor: UInt64, below ceiling: UInt64
     ) throws(BootError) -> UInt64 {
         let floor = aligned(floor, to: 4096) ?? .max
-        guard file.size <= limit, file.size <= UInt64(UInt32.max) else {
-            throw .tooLarge(file: file.path, needs: floor &+ file.size, memory: memory.size)
+        let limit = min(memory.lowEnd, ceiling)
+        guard file.size <= limit, file.size <= UInt64(UInt32.max), (limit - file.size) & ~0xfff >= floor else {
+            let end = floor.addingReportingOverflow(file.size)
+            throw .lacksRoom(
+                file: file.path, size: file.size, end: end.overflow ? .max : end.partialValue, in: memory, below: ceiling)
         }
         let address = (limit - file.size) & ~0xfff
-        guard address >= floor else {
-            throw .tooLarge(file: file.path, needs: floor &+ file.size, memory: memory.size)
-        }
         // In pieces, so that a large initrd is never in memory twice.
         var done: UInt64 = 0
         while done < file.size {

@@ -34,8 +34,10 @@ public struct MachineConfiguration: Sendable {
     /// As many local APIC ids as an xAPIC can name, less the broadcast id.
     public static let mostCPUs = 254
 
-    /// Refuses sizes that no host could give.
+    /// Refuses what no host could give.
     public func validate() throws(ConfigurationError) {
+        guard !kernel.isEmpty else { throw .emptyPath("--kernel") }
+        guard initrd?.isEmpty != true else { throw .emptyPath("--initrd") }
         guard memorySize % 4096 == 0 else { throw .memoryNotAligned(memorySize) }
         guard memorySize >= Self.leastMemory else { throw .memoryTooSmall(memorySize) }
         guard cpus >= 1, cpus <= Self.mostCPUs else { throw .cpuCount(cpus, limit: Self.mostCPUs) }
@@ -49,8 +51,10 @@ public struct MachineConfiguration: Sendable {
     }
 }
 
-/// A size that makes no machine.
+/// What makes no machine.
 public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// An option's path is empty.
+    case emptyPath(String)
     case memoryTooSmall(UInt64)
     case memoryNotAligned(UInt64)
     case memoryBeyondHost(UInt64, installed: UInt64)
@@ -63,6 +67,7 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
 
     public var description: String {
         switch self {
+        case .emptyPath(let option): "\(option) is an empty path: give the path of a file"
         case .memoryTooSmall(let size):
             "--memory of \(size) bytes is too little for any kernel: give at least 2M, for Debian's 512M"
         case .memoryNotAligned(let size):

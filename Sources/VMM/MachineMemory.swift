@@ -62,3 +62,15 @@ public final class MachineMemory: Sendable {
         }
     }
 }
+
+extension BootError {
+    /// Something does not fit that would end at `end` at the lowest: because the machine is too small, or because it would
+    /// not lie below `ceiling` in any.
+    static func lacksRoom(
+        file: String, size: UInt64, end: UInt64, in memory: MachineMemory, below ceiling: UInt64 = .max
+    ) -> BootError {
+        let ceiling = min(ceiling, MachineMemory.holeStart)
+        if end <= ceiling { return .tooLarge(file: file, needs: end, memory: memory.size) }
+        return .beyondReach(file: file, size: size, below: ceiling)
+    }
+}

@@ -16,11 +16,15 @@ public enum TerminalGuard {
     nonisolated(unsafe) private static var saved = termios()
     private static let isSaved = Atomic<Bool>(false)
     private static let isRaw = Atomic<Bool>(false)
+    /// Held while the settings change, but in signal handlers.
+    private static let changing = Mutex(())
 
     /// Hands every key to the program as it is typed.
     /// - Returns: false if standard input is no terminal.
     @discardableResult
-    public static func enterRawMode() -> Bool {
+    public static func enterRawMode() -> Bool { changing.withLock { _ in enterRawModeLocked() } }
+
+    private static func enterRawModeLocked() -> Bool {
         if !isSaved.load(ordering: .acquiring) {
             guard isTerminal, unsafe tcgetattr(STDIN_FILENO, &saved) == 0 else { return false }
             isSaved.store(true, ordering: .releasing)
@@ -35,6 +39,15 @@ public enum TerminalGuard {
     public static func restore() {
         guard isRaw.exchange(false, ordering: .acquiringAndReleasing) else { return }
         unsafe tcsetattr(STDIN_FILENO, TCSANOW, &saved)
+    }
+
+    /// Puts the terminal back and ends the program, whatever its other threads are about to do to the terminal.
+    public static func exit(_ status: Int32, after last: () -> Void) -> Never {
+        changing.withLock { _ in
+            restore()
+            last()
+            _exit(status)
+        }
     }
 
     /// After the program was stopped and goes on, the shell may have changed the settings.

@@ -3,12 +3,20 @@
 internal import ArgumentParser
 
 /// A size in bytes.
-struct MemorySize: ExpressibleByArgument {
+struct MemorySize: CustomStringConvertible {
     let bytes: UInt64
 
     init(bytes: UInt64) { self.bytes = bytes }
 
-    init?(argument: String) {
+    /// From an option's text.
+    init(option text: String) throws {
+        guard let size = MemorySize(text) else {
+            throw ValidationError("it is no size: give for example 512M or 2G")
+        }
+        self = size
+    }
+
+    private init?(_ argument: String) {
         let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
         var digits = argument[...]
         if digits.last == "B" || digits.last == "b" { digits = digits.dropLast() }
@@ -28,5 +36,6 @@ struct MemorySize: ExpressibleByArgument {
         self.bytes = bytes
     }
 
-    var defaultValueDescription: String { "\(bytes >> 20)M" }
+    /// As the help shows a default.
+    var description: String { "\(bytes >> 20)M" }
 }

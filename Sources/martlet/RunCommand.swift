@@ -27,7 +27,7 @@ struct RunCommand: ParsableCommand {
     @Option(help: "The kernel's command line.")
     var cmdline = "console=ttyS0"
 
-    @Option(help: "The machine's memory; K, M and G are powers of 1024.")
+    @Option(help: "The machine's memory; K, M and G are powers of 1024.", transform: MemorySize.init(option:))
     var memory = MemorySize(bytes: 512 << 20)
 
     @Option(help: "How many virtual processors.")
@@ -71,9 +71,9 @@ struct RunCommand: ParsableCommand {
     func run() throws {
         TerminalGuard.guardAgainstCrashes()
         let watching = TerminationSignals.watch { name in
-            TerminalGuard.restore()
-            Diagnostics.error("stopped by \(name); the guest was cut off: let it power off to end it in order")
-            _exit(ExitStatus.failed.rawValue)
+            TerminalGuard.exit(ExitStatus.failed.rawValue) {
+                Diagnostics.error("stopped by \(name); the guest was cut off: let it power off to end it in order")
+            }
         }
         guard watching else {
             Diagnostics.error("the host has no more threads to give: end other programs")

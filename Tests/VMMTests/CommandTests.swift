@@ -51,6 +51,7 @@ import Testing
         ("run --kernel /nonexistent --memory 99999999999999999999", 2, "--memory"),
         ("run --kernel /nonexistent --memory -1", 2, "--memory"),
         ("run --kernel /nonexistent --memory M", 2, "--memory"),
+        ("run --kernel /nonexistent --memory 1.5G", 2, "give for example"),
         ("run --kernel /nonexistent --cpus 0", 2, "--cpus"),
         ("run --kernel /nonexistent --cpus 100000", 2, "--cpus"),
         ("run --kernel /nonexistent --cpus x", 2, "--cpus"),
@@ -77,6 +78,26 @@ import Testing
         let empty = try TemporaryFile([])
         let none = try run(["run", "--kernel", kernel.path, "--initrd", empty.path])
         #expect(none.status == 1 && none.error.contains("empty"), "\(none.error)")
+    }
+
+    @Test func emptyPathsAreNamed() throws {
+        for (arguments, option) in [(["--kernel", ""], "--kernel"), (["--kernel", "/k", "--initrd", ""], "--initrd")] {
+            let ended = try run(["run"] + arguments)
+            #expect(ended.status == 2 && ended.lines.count == 1, "\(ended.error)")
+            #expect(ended.error.contains("\(option) is an empty path"), "\(ended.error)")
+        }
+    }
+
+    /// Files of holes, larger than what can be read in a moment.
+    @Test func enormousFilesAreRefusedByTheirBeginning() throws {
+        let kernel = try TemporaryFile(GuestBuilder.bzImage([0xf4]))
+        let huge = try TemporaryFile([])
+        #expect(unsafe truncate(huge.path, 1 << 40) == 0)
+        let none = try run(["run", "--kernel", huge.path])
+        #expect(none.status == 1 && none.error.contains("not a kernel"), "\(none.error)")
+        let initrd = try run(["run", "--kernel", kernel.path, "--initrd", huge.path, "--memory", "8M"])
+        #expect(initrd.status == 1 && initrd.lines.count == 1, "\(initrd.error)")
+        #expect(initrd.error.contains("have to lie below 2048 MiB"), "\(initrd.error)")
     }
 
     func runGuest(_ code: [UInt8], _ more: [String] = [], output: FileHandle? = nil) throws -> Ended {
