@@ -1,7 +1,8 @@
 import Foundation
 import KVM
 import Testing
-import VMM
+
+@testable import VMM
 
 /// Debian's kernels, as `scripts/fetch-guests all` puts them into guests/.
 enum Guests {
@@ -29,7 +30,7 @@ enum Guests {
     /// Boots to /init, which powers off, and looks at what the kernel said.
     private func boot(
         _ kernel: String, _ initrd: String = "initramfs", cpus: Int = 1, by wanted: BootProtocol? = nil,
-        commandLine: String = "martlet.then=poweroff"
+        memorySize: UInt64 = 512 << 20, commandLine: String = "martlet.then=poweroff"
     ) async throws -> (outcome: MachineOutcome, text: String) {
         try Guests.require(kernel, initrd)
         let console = CapturedConsole()
@@ -37,7 +38,7 @@ enum Guests {
             MachineConfiguration(
                 kernel: Guests.path(kernel), initrd: Guests.path(initrd),
                 // A panic must end the test, not hang it.
-                commandLine: "console=ttyS0 panic=-1 \(commandLine)", memorySize: 512 << 20, cpus: cpus,
+                commandLine: "console=ttyS0 panic=-1 \(commandLine)", memorySize: memorySize, cpus: cpus,
                 hypervisor: .software, bootProtocol: wanted),
             console: console, logger: .quiet)
         let watchdog = Task.detached {
@@ -54,7 +55,7 @@ enum Guests {
         for trouble in [
             "WARNING:", "BUG:", "Oops", "Call Trace", "Kernel panic", "general protection", "unchecked MSR",
         ] {
-            let lines = text.split(separator: "\n").filter { $0.contains(trouble) }
+            let lines = text.split(whereSeparator: \.isNewline).filter { $0.contains(trouble) }
             #expect(lines.isEmpty, "\(lines)")
         }
     }
@@ -74,6 +75,21 @@ enum Guests {
     @Test func i686KernelReachesInit() async throws {
         let (outcome, text) = try await boot("vmlinuz-i686", "initramfs-i686", by: .linux32)
         expectHealthy(text, cpus: 1, machine: "i686")
+        #expect(outcome.isPowerOff, "\(outcome)")
+    }
+
+    /// The kernel counts all of the memory, less what lies below 1 MiB and is not RAM.
+    @Test func memoryOf4GiBIsSeen() async throws {
+        let size: UInt64 = 4 << 30
+        if MachineConfiguration.hostMemory < size { try Test.cancel("the host has less than 4 GiB") }
+        let (outcome, text) = try await boot(
+            "vmlinuz", memorySize: size, commandLine: "martlet.then=poweroff cryptomgr.notests")
+        expectHealthy(text, cpus: 1)
+        #expect(text.contains("[mem 0x0000000100000000-0x000000013fffffff] usable"), "\(text.prefix(2000))")
+        let line = text.split(whereSeparator: \.isNewline).first { $0.contains("Memory: ") } ?? ""
+        let total = line.split(separator: "/").dropFirst().first?.prefix { $0.isNumber }
+        let kibibytes = try #require(total.flatMap { UInt64($0) }, "\(line)")
+        #expect(kibibytes <= size >> 10 && kibibytes > size >> 10 - 1024, "\(line)")
         #expect(outcome.isPowerOff, "\(outcome)")
     }
 

@@ -13,15 +13,15 @@ import Testing
     }
 
     func run(
-        _ file: [UInt8], on hypervisor: Hypervisor, commandLine: String = "", cpus: Int = 1, typing: String = "",
-        by wanted: BootProtocol? = nil
+        _ file: [UInt8], on hypervisor: Hypervisor, commandLine: String = "", memorySize: UInt64 = 8 << 20,
+        cpus: Int = 1, typing: String = "", by wanted: BootProtocol? = nil
     ) throws -> (outcome: MachineOutcome, text: String) {
         try Self.require(hypervisor)
         let kernel = try TemporaryFile(file)
         let console = CapturedConsole(typing: typing)
         let machine = try Machine(
             MachineConfiguration(
-                kernel: kernel.path, commandLine: commandLine, memorySize: 8 << 20, cpus: cpus,
+                kernel: kernel.path, commandLine: commandLine, memorySize: memorySize, cpus: cpus,
                 hypervisor: hypervisor, bootProtocol: wanted),
             console: console, logger: .quiet)
         let outcome = machine.run()
@@ -98,6 +98,38 @@ import Testing
             on: hypervisor)
         #expect(outcome.isPowerOff, "\(outcome)")
         #expect(text.unicodeScalars.count == 2)
+    }
+
+    @Test(arguments: [Hypervisor.kernel, .software])
+    func memoryGoesOnAbove4GiB(hypervisor: Hypervisor) throws {
+        // 2 MiB of it: its first and last word hold what is written, are not memory at 0, and nothing lies behind them.
+        let size: UInt64 = 3 << 30 + 2 << 20
+        if MachineConfiguration.hostMemory < size { try Test.cancel("the host has less than 3 GiB") }
+        let code: [UInt8] = [
+            0xc7, 0x04, 0x25, 0x00, 0x00, 0x03, 0x00, 0x83, 0x00, 0x00, 0x00,  // mov dword [0x30000],0x83
+            0xc7, 0x04, 0x25, 0x04, 0x00, 0x03, 0x00, 0x01, 0x00, 0x00, 0x00,  // mov dword [0x30004],0x1
+            0xc7, 0x04, 0x25, 0x08, 0x00, 0x03, 0x00, 0x83, 0x00, 0x20, 0x00,  // mov dword [0x30008],0x200083
+            0xc7, 0x04, 0x25, 0x0c, 0x00, 0x03, 0x00, 0x01, 0x00, 0x00, 0x00,  // mov dword [0x3000c],0x1
+            0xc7, 0x04, 0x25, 0x20, 0xa0, 0x00, 0x00, 0x03, 0x00, 0x03, 0x00,  // mov dword [0xa020],0x30003
+            0xc7, 0x04, 0x25, 0x24, 0xa0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,  // mov dword [0xa024],0x0
+            0x48, 0xbb, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00,  // mov rbx,0x100000000
+            0xc7, 0x03, 0x26, 0x59, 0x41, 0x31,  // mov dword [rbx],0x31415926
+            0xc7, 0x83, 0xfc, 0xff, 0x1f, 0x00, 0x18, 0x28, 0x18, 0x27,  // mov dword [rbx+0x1ffffc],0x27182818
+            0x81, 0x3c, 0x25, 0x00, 0x00, 0x00, 0x00, 0x26, 0x59, 0x41, 0x31,  // cmp dword [0x0],0x31415926
+            0x74, 0x1d,  // jz 0x86
+            0x81, 0x3b, 0x26, 0x59, 0x41, 0x31,  // cmp dword [rbx],0x31415926
+            0x75, 0x15,  // jnz 0x86
+            0x81, 0xbb, 0xfc, 0xff, 0x1f, 0x00, 0x18, 0x28, 0x18, 0x27,  // cmp dword [rbx+0x1ffffc],0x27182818
+            0x75, 0x09,  // jnz 0x86
+            0x83, 0xbb, 0x00, 0x00, 0x20, 0x00, 0xff,  // cmp dword [rbx+0x200000],byte -0x1
+            0x74, 0x02,  // jz 0x88
+            0x0f, 0x0b,  // ud2
+        ]
+        let (outcome, text) = try run(
+            GuestBuilder.elf(code + GuestBuilder.say("all there") + GuestBuilder.powerOff + GuestBuilder.halt),
+            on: hypervisor, memorySize: size)
+        #expect(outcome.isPowerOff, "\(outcome)")
+        #expect(text == "all there")
     }
 
     @Test(arguments: [Hypervisor.kernel, .software])
