@@ -50,6 +50,7 @@ final class Board: Sendable {
     let mmio = MMIOBus()
     let end = EndSwitch()
     let powerManagement: ACPIPMBlock
+    let com1: UART16550
     let entry: EntryState
     /// The guest said on its command line that it resets by triple fault.
     let resetsByTripleFault: Bool
@@ -82,13 +83,15 @@ final class Board: Sendable {
             case .reset(let source): end.end(.reset(source.rawValue))
             }
         }
+        // The timers have the devices.
+        let deadlineChanged: @Sendable () -> Void = { [weak timers] in timers?.noteChange() }
         powerManagement = ACPIPMBlock(
             sci: host.line(InterruptWiring.IRQ.sci), clock: HostClock.devices,
-            deadlineChanged: { timers.noteChange() }, request: request)
+            deadlineChanged: deadlineChanged, request: request)
         let rtc = RTC(
             interrupt: host.line(InterruptWiring.IRQ.rtc), clock: HostClock.devices,
-            memory: Board.cmos(memory), deadlineChanged: { timers.noteChange() })
-        let com1 = UART16550(
+            memory: Board.cmos(memory), deadlineChanged: deadlineChanged)
+        com1 = UART16550(
             interrupt: host.line(InterruptWiring.IRQ.com1), transmit: { console.transmit($0) },
             roomAvailable: { console.roomAvailable() })
         let keyboard = I8042(interrupt: host.line(InterruptWiring.IRQ.keyboard), request: request)

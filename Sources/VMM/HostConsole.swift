@@ -78,6 +78,10 @@ public final class HostConsole: MachineConsole {
         inputWanted.signal()
     }
 
+    public func disconnect(_ port: UART16550) {
+        self.port.withLock { if $0 === port { $0 = nil } }
+    }
+
     public func roomAvailable() { inputWanted.signal() }
 
     public func transmit(_ byte: UInt8) {

@@ -11,6 +11,8 @@ internal import Synchronization
 public protocol MachineConsole: AnyObject, Sendable {
     /// The machine's COM1, once it exists.
     func connect(_ port: UART16550)
+    /// The machine has gone; its COM1 must be let go, unless another machine's has taken its place.
+    func disconnect(_ port: UART16550)
     /// A character that the guest sent.
     func transmit(_ byte: UInt8)
     /// COM1 has room to receive again.
@@ -51,6 +53,7 @@ public final class Machine: Sendable {
     private let board: Board
     private let timers: DeviceTimers
     private let cpus: [Slot]
+    private let console: any MachineConsole
     private let logger: Logger
 
     /// Where a vCPU waits for its thread.
@@ -64,6 +67,7 @@ public final class Machine: Sendable {
         _ configuration: MachineConfiguration, console: any MachineConsole, logger: Logger
     ) throws(MachineError) {
         do { try configuration.validate() } catch { throw .configuration(error) }
+        self.console = console
         self.logger = logger
         // Files first: what is wrong with them is the same on every hypervisor.
         let files = try BootFiles(configuration)
@@ -81,6 +85,9 @@ public final class Machine: Sendable {
         } catch { throw .hypervisor(error) }
         cpus = slots
     }
+
+    // The port has the console, and through its interrupt line the hypervisor's machine and its memory.
+    deinit { console.disconnect(board.com1) }
 
     private static func open(_ hypervisor: Hypervisor) throws(MachineError) -> System {
         do { return try System(hypervisor) } catch { throw .hypervisor(error) }
@@ -131,6 +138,9 @@ public final class Machine: Sendable {
 
     /// Ends the machine from any thread; `run()` returns soon. The first reason counts.
     public func end(_ outcome: MachineOutcome) { board.end.end(outcome) }
+
+    /// What a machine is made of, as far as it could outlive it.
+    var parts: [AnyObject] { [board, board.host, board.memory, board.com1, timers] }
 
     /// Presses the power button: a guest that listens shuts itself down.
     public func pressPowerButton() { board.powerManagement.pressPowerButton() }

@@ -126,6 +126,7 @@ final class CapturedConsole: MachineConsole {
     var text: String { state.withLock { String(decoding: $0.text, as: UTF8.self) } }
 
     func connect(_ port: UART16550) { state.withLock { $0.port = port } }
+    func disconnect(_ port: UART16550) { state.withLock { if $0.port === port { $0.port = nil } } }
 
     /// Calls `act` when the guest ends a line with this in it.
     func expect(_ text: String, _ act: @escaping @Sendable () -> Void) {

@@ -147,6 +147,24 @@ import Testing
         }
     }
 
+    /// As many times as a guest reboots, so many machines there have been: none may stay.
+    @Test(arguments: [Hypervisor.kernel, .software])
+    func nothingOfAMachineStaysBehind(hypervisor: Hypervisor) throws {
+        try Self.require(hypervisor)
+        let kernel = try TemporaryFile(GuestBuilder.elf(GuestBuilder.say("x") + GuestBuilder.tripleFault))
+        let console = CapturedConsole()
+        var parts: [() -> AnyObject?] = []
+        for _ in 0..<2 {
+            let machine = try Machine(
+                MachineConfiguration(kernel: kernel.path, memorySize: 8 << 20, hypervisor: hypervisor),
+                console: console, logger: .quiet)
+            _ = machine.run()
+            for part in machine.parts { parts.append({ [weak part] in part }) }
+        }
+        #expect(console.text == "xx")
+        #expect(parts.count > 4 && parts.allSatisfy { $0() == nil })
+    }
+
     @Test func sizesAreChecked() {
         func refusal(_ memory: UInt64, _ cpus: Int) -> ConfigurationError? {
             do {
