@@ -12,8 +12,9 @@ public enum TerminalGuard {
     /// Whether standard input is a terminal.
     public static var isTerminal: Bool { isatty(STDIN_FILENO) == 1 }
 
-    // SAFETY: written before `isRaw` becomes true, and not after.
-    nonisolated(unsafe) private static var saved = termios()
+    // SAFETY: written before `isRaw` becomes true, and not after. On the heap: a static variable of a C structure with a gap
+    // inside is made too short by Swift 6.3, and what lies behind it overwritten.
+    nonisolated(unsafe) private static let saved = UnsafeMutablePointer<termios>.allocate(capacity: 1)
     private static let isSaved = Atomic<Bool>(false)
     private static let isRaw = Atomic<Bool>(false)
     /// Held while the settings change, but in signal handlers.
@@ -26,10 +27,10 @@ public enum TerminalGuard {
 
     private static func enterRawModeLocked() -> Bool {
         if !isSaved.load(ordering: .acquiring) {
-            guard isTerminal, unsafe tcgetattr(STDIN_FILENO, &saved) == 0 else { return false }
+            guard isTerminal, unsafe tcgetattr(STDIN_FILENO, saved) == 0 else { return false }
             isSaved.store(true, ordering: .releasing)
         }
-        var raw = unsafe saved
+        var raw = unsafe saved.pointee
         unsafe cfmakeraw(&raw)
         isRaw.store(true, ordering: .releasing)
         return unsafe tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0
@@ -38,7 +39,7 @@ public enum TerminalGuard {
     /// Puts the terminal back as it was.
     public static func restore() {
         guard isRaw.exchange(false, ordering: .acquiringAndReleasing) else { return }
-        unsafe tcsetattr(STDIN_FILENO, TCSANOW, &saved)
+        unsafe tcsetattr(STDIN_FILENO, TCSANOW, saved)
     }
 
     /// Puts the terminal back and ends the program, whatever its other threads are about to do to the terminal.
