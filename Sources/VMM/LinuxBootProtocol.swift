@@ -127,7 +127,8 @@ enum Initrd {
         guard file.size <= limit, file.size <= UInt64(UInt32.max), (limit - file.size) & ~0xfff >= floor else {
             let end = floor.addingReportingOverflow(file.size)
             throw .lacksRoom(
-                file: file.path, size: file.size, end: end.overflow ? .max : end.partialValue, in: memory, below: ceiling)
+                file: file.path, size: file.size, end: end.overflow ? .max : end.partialValue, in: memory,
+                below: ceiling)
         }
         let address = (limit - file.size) & ~0xfff
         // In pieces, so that a large initrd is never in memory twice.

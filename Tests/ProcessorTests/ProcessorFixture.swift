@@ -35,13 +35,14 @@ import X86
         let place = unsafe mmap(
             UnsafeMutableRawPointer(bitPattern: UInt(base)), ProcessorFixture.size, PROT_READ | PROT_WRITE, flags, -1, 0
         )
-        let pages = PageRecords(pageCount: ProcessorFixture.size / 4096)
-        if let place = unsafe place {
-            memory.replaceRegions([
-                unsafe MemoryRegion(
-                    base: 0, size: UInt64(ProcessorFixture.size), host: place, readOnly: false, slot: 0, pages: pages)
-            ])
+        guard let place = unsafe place, unsafe place != MAP_FAILED else {
+            fatalError("the host has no room at \(String(base, radix: 16)); the thread sanitizer keeps it for itself")
         }
+        let pages = PageRecords(pageCount: ProcessorFixture.size / 4096)
+        memory.replaceRegions([
+            unsafe MemoryRegion(
+                base: 0, size: UInt64(ProcessorFixture.size), host: place, readOnly: false, slot: 0, pages: pages)
+        ])
         let processor = VirtualProcessor(memory: memory, host: self)
         created = processor
         mapMemory()
