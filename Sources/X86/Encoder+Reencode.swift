@@ -7,14 +7,20 @@ extension Encoder {
     /// `bytes` are the instruction's own (its immediates are copied from their end). `general` and `vector` give the host's
     /// register for a guest's general or XMM/YMM register; MMX and x87 registers keep their numbers. Segment overrides, LOCK,
     /// REP and address size are dropped. Implicit registers (XMM0 of BLENDVPS, RDI of MASKMOVQ, CL, flags) are the caller's
-    /// matter. Nil where it can't be: AH…BH, gathers, relative branches, and control, debug and segment registers.
+    /// matter. Nil where it can't be: AH…BH, gathers, relative branches, control, debug and segment registers, and
+    /// instructions or operand sizes that 64-bit mode does not have.
     public static func reencode(
         _ instruction: Instruction, bytes: [UInt8], memoryBase: GeneralRegister, general: (UInt8) -> UInt8,
         vector: (UInt8) -> UInt8 = { $0 }
     ) -> [UInt8]? {
         let row = instruction.opcodeRow
         let length = Int(instruction.length)
-        guard row.mnemonic != .invalid, !row.vsib, bytes.count >= length else { return nil }
+        guard row.mnemonic != .invalid, !row.vsib, !row.invalidIn64Bit, bytes.count >= length else { return nil }
+        switch row.operandSize {
+        case .standard: break
+        case .default64: guard instruction.operandSize != 4 else { return nil }
+        case .forced64: guard instruction.operandSize == 8 else { return nil }
+        }
 
         var reg = instruction.modRM >> 3 & 7 | (row.digit == nil ? instruction.rexR : 0)
         var rm = instruction.modRM & 7 | instruction.rexB
@@ -30,6 +36,12 @@ extension Encoder {
             let operand = instruction.operands[index]
             switch form.size {
             case .v, .z, .p, .a, .env, .st: usesOperandSize = true
+            default: break
+            }
+            // What 64-bit mode has in one size only.
+            switch operand {
+            case .register(_, let size) where form.size == .n: guard size == 8 else { return nil }
+            case .memory(let size) where form.memorySize == .s: guard size == 10 else { return nil }
             default: break
             }
             if case .memory = operand { isMemory = true }
