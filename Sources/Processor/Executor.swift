@@ -13,6 +13,7 @@ extension VirtualProcessor {
         cpu.restoreHostMXCSR()
         if isExecuting { cpu.state.rip = cpu.instructionRIP }
         isExecuting = false
+        accessIsImplicit = false
         if actsAsSupervisor {
             actsAsSupervisor = false
             cpu.state.cpl = 3

@@ -263,13 +263,16 @@ extension CPU {
     func readSystem<W: OperandWidth>(_ linear: UInt64, as type: W.Type = W.self) throws(Stop) -> W {
         let linear = wrapped(linear)
         let inPage = 4096 - Int(linear & 0xFFF)
-        if W.bytes <= inPage {
-            return W(truncatingIfNeeded: try readPart(linear, size: W.bytes, segment: .ds, intent: .read, user: false))
+        return try implicitly { () throws(Stop) in
+            if W.bytes <= inPage {
+                return W(
+                    truncatingIfNeeded: try readPart(linear, size: W.bytes, segment: .ds, intent: .read, user: false))
+            }
+            let low = try readPart(linear, size: inPage, segment: .ds, intent: .read, user: false)
+            let high = try readPart(
+                wrapped(linear &+ UInt64(inPage)), size: W.bytes - inPage, segment: .ds, intent: .read, user: false)
+            return W(truncatingIfNeeded: low | high << UInt64(8 * inPage))
         }
-        let low = try readPart(linear, size: inPage, segment: .ds, intent: .read, user: false)
-        let high = try readPart(
-            wrapped(linear &+ UInt64(inPage)), size: W.bytes - inPage, segment: .ds, intent: .read, user: false)
-        return W(truncatingIfNeeded: low | high << UInt64(8 * inPage))
     }
 
     /// Writes likewise.
@@ -277,11 +280,14 @@ extension CPU {
         let linear = wrapped(linear)
         let inPage = 4096 - Int(linear & 0xFFF)
         let value = UInt64(truncatingIfNeeded: value)
-        if W.bytes <= inPage {
-            store(try target(linear, size: W.bytes, segment: .ds, user: false), value, W.bytes)
-        } else {
+        try implicitly { () throws(Stop) in
+            if W.bytes <= inPage {
+                store(try target(linear, size: W.bytes, segment: .ds, user: false), value, W.bytes)
+                return
+            }
             let low = try target(linear, size: inPage, segment: .ds, user: false)
-            let high = try target(wrapped(linear &+ UInt64(inPage)), size: W.bytes - inPage, segment: .ds, user: false)
+            let next = wrapped(linear &+ UInt64(inPage))
+            let high = try target(next, size: W.bytes - inPage, segment: .ds, user: false)
             store(low, value, inPage)
             store(high, value >> UInt64(8 * inPage), W.bytes - inPage)
         }

@@ -88,8 +88,17 @@ extension CPU {
 
     /// Reads a descriptor table or a TSS, which the processor does as the supervisor whatever CPL is.
     @inline(__always) func readTable<W: OperandWidth>(_ linear: UInt64, as type: W.Type = W.self) throws(Stop) -> W {
-        if state.cpl != 3, !processor.isStepping { return try read(wrapped(linear), .ds) }
+        let acCounts = state.cr4 & CR4.SMAP.rawValue != 0 && hasFlag(.AC)
+        if state.cpl != 3, !processor.isStepping, !acCounts { return try read(wrapped(linear), .ds) }
         return try readSystem(linear)
+    }
+
+    /// Runs `body`, which reaches a system data structure: EFLAGS.AC does not suspend SMAP for such accesses.
+    /// Intel SDM vol. 3, 4.6.1.
+    @inline(__always) func implicitly<T>(_ body: () throws(Stop) -> T) throws(Stop) -> T {
+        processor.accessIsImplicit = true
+        defer { processor.accessIsImplicit = false }
+        return try body()
     }
 }
 

@@ -59,9 +59,10 @@ extension CPU {
         }
     }
 
-    /// EFLAGS.AC lets an explicit supervisor access reach user pages; implicit ones (at CPL 3) never do.
+    /// EFLAGS.AC lets an explicit supervisor access reach user pages; implicit ones never do. Intel SDM vol. 3, 4.6.1.
     private var smapSuspended: Bool {
         state.systemFlags & RFLAGS.AC.rawValue != 0 && state.cpl != 3 && !processor.actsAsSupervisor
+            && !processor.accessIsImplicit
     }
 }
 

@@ -61,6 +61,8 @@ internal import X86
     var codeLimit: UInt32 = 0
     /// CPL is hidden while the processor reaches its own tables and stacks (`CPU.asSupervisor`).
     var actsAsSupervisor = false
+    /// A system data structure is being reached (`CPU.implicitly`).
+    var accessIsImplicit = false
     /// The privilege level that the `.watched` table was filled at.
     var watchedPrivilege: UInt8 = 0
     /// Requests that wait for IF, or for the end of an NMI's handler.
