@@ -165,7 +165,12 @@ private struct PageWalk {
             guard value & 1 != 0 else { throw fault([]) }
             let entry = PageTableEntry(rawValue: UInt64(value))
             let large = level == 1 && entry.contains(.pageSize) && cpu.state.cr4 & CR4.PSE.rawValue != 0
-            if large, entry.rawValue & PageTableEntry.reserved4M != 0 { throw fault([.present, .reserved]) }
+            if large {
+                let beyond = entry.address4M & cpu.processor.reservedAddressBits
+                guard entry.rawValue & PageTableEntry.reserved4M | beyond == 0 else {
+                    throw fault([.present, .reserved])
+                }
+            }
             let before = (writable, userPage)
             combine(entry)
             let maps = level == 0 || large
