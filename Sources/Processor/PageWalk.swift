@@ -110,11 +110,11 @@ private struct PageWalk {
             while true {
                 guard value & 1 != 0 else { throw fault([]) }
                 let entry = PageTableEntry(rawValue: value)
-                let maps = level == 0 || ((level == 1 || level == 2) && entry.contains(.pageSize))
+                let largest = cpu.processor.hasGigabytePages ? 2 : 1
+                let maps = level == 0 || (level <= largest && entry.contains(.pageSize))
                 var reserved = cpu.processor.reservedAddressBits
                 if !hasNX { reserved |= PageTableEntry.executeDisable.rawValue }
-                if level == 3 { reserved |= PageTableEntry.pageSize.rawValue }
-                if level == 2, !maps { reserved |= 0 }
+                if level > largest { reserved |= PageTableEntry.pageSize.rawValue }
                 if maps && level == 1 { reserved |= PageTableEntry.reserved2M }
                 if maps && level == 2 { reserved |= PageTableEntry.reserved1G }
                 // PAE has no 1 GiB pages and no XD above: bits 52…62 are reserved there.

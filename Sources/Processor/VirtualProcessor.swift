@@ -57,6 +57,8 @@ internal import X86
     var isStepping = false
     /// The guest's CPUID names AMD or Hygon.
     var isAMD = false
+    /// The guest's CPUID offers pages of 1 GiB.
+    var hasGigabytePages = false
     /// CS's limit that the present lookups were checked against.
     var codeLimit: UInt32 = 0
     /// CPL is hidden while the processor reaches its own tables and stacks (`CPU.asSupervisor`).
@@ -130,9 +132,10 @@ internal import X86
         flushTranslations()
     }
 
-    /// The guest's CPUID was set: its physical address width and vendor are kept at hand.
+    /// The guest's CPUID was set: its physical address width, its page sizes and its vendor are kept at hand.
     public func cpuidChanged() {
         let width = host.cpuid(leaf: 0x8000_0008, subleaf: 0).eax & 0xFF
+        hasGigabytePages = host.cpuid(leaf: 0x8000_0001, subleaf: 0).edx & 1 << 26 != 0
         isAMD = HostProcessor.namesAMD(host.cpuid(leaf: 0, subleaf: 0).ebx)
         reservedAddressBits = PageTableEntry.reservedAddressBits(physicalAddressBits: width == 0 ? 36 : UInt8(width))
     }
