@@ -113,6 +113,14 @@ extension CPU {
         unsafe entry.pointee = fresh
     }
 
+    /// Where an access that crosses a page goes on, once it is known to be allowed as a whole: in compatibility mode, as in the
+    /// others of 32 bits, addresses wrap, but a stack or a table of 64 bits may be reached from there. Intel SDM vol. 1,
+    /// 3.3.7.1; vol. 3, 5.3.1.
+    private func following(_ linear: UInt64, _ count: Int) -> UInt64 {
+        let next = linear &+ UInt64(count)
+        return state.codeMode.codeSize != 8 && linear >> 32 == 0 ? next & 0xFFFF_FFFF : next
+    }
+
     // MARK: Reads
 
     private var isUser: Bool { state.cpl == 3 }
@@ -126,9 +134,9 @@ extension CPU {
         let inPage = 4096 - Int(linear & 0xFFF)
         if size > inPage {
             try checkCanonical(linear, size: size, segment)
+            let next = following(linear, inPage)
             let low = try readPart(linear, size: inPage, segment: segment, intent: intent, user: isUser)
-            let high = try readPart(
-                wrapped(linear &+ UInt64(inPage)), size: size - inPage, segment: segment, intent: intent, user: isUser)
+            let high = try readPart(next, size: size - inPage, segment: segment, intent: intent, user: isUser)
             return low | high << UInt64(8 * inPage)
         }
         return try readPart(linear, size: size, segment: segment, intent: intent, user: isUser)
@@ -200,7 +208,7 @@ extension CPU {
         if size > inPage {
             // Both pages are checked before either is written.
             try checkCanonical(linear, size: size, segment)
-            let next = wrapped(linear &+ UInt64(inPage))
+            let next = following(linear, inPage)
             let low = try target(linear, size: inPage, segment: segment, user: isUser)
             let high = try target(next, size: size - inPage, segment: segment, user: isUser)
             if !processor.transaction.isCareful, low.isDevice || high.isDevice { throw .careful }
@@ -286,7 +294,7 @@ extension CPU {
                 return
             }
             let low = try target(linear, size: inPage, segment: .ds, user: false)
-            let next = wrapped(linear &+ UInt64(inPage))
+            let next = following(linear, inPage)
             let high = try target(next, size: W.bytes - inPage, segment: .ds, user: false)
             store(low, value, inPage)
             store(high, value >> UInt64(8 * inPage), W.bytes - inPage)
