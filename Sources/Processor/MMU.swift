@@ -133,8 +133,11 @@ extension CPU {
         try watch(linear, size: size, intent, segment)
         let inPage = 4096 - Int(linear & 0xFFF)
         if size > inPage {
+            // Both pages are translated before a device in the first is read.
             try checkCanonical(linear, size: size, segment)
             let next = following(linear, inPage)
+            _ = try physical(linear, intent, segment: segment, user: isUser)
+            _ = try physical(next, intent, segment: segment, user: isUser)
             let low = try readPart(linear, size: inPage, segment: segment, intent: intent, user: isUser)
             let high = try readPart(next, size: size - inPage, segment: segment, intent: intent, user: isUser)
             return low | high << UInt64(8 * inPage)
@@ -276,9 +279,11 @@ extension CPU {
                 return W(
                     truncatingIfNeeded: try readPart(linear, size: W.bytes, segment: .ds, intent: .read, user: false))
             }
+            let next = wrapped(linear &+ UInt64(inPage))
+            _ = try physical(linear, .read, segment: .ds, user: false)
+            _ = try physical(next, .read, segment: .ds, user: false)
             let low = try readPart(linear, size: inPage, segment: .ds, intent: .read, user: false)
-            let high = try readPart(
-                wrapped(linear &+ UInt64(inPage)), size: W.bytes - inPage, segment: .ds, intent: .read, user: false)
+            let high = try readPart(next, size: W.bytes - inPage, segment: .ds, intent: .read, user: false)
             return W(truncatingIfNeeded: low | high << UInt64(8 * inPage))
         }
     }
