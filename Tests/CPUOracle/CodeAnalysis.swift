@@ -151,7 +151,7 @@ struct FlagEffect {
     private static func count(_ instruction: Instruction) -> Int? {
         for index in 0..<Int(instruction.operandCount) {
             switch instruction.opcodeRow.operands[index].kind {
-            case .I: return Int(instruction.immediate & (instruction.operandSize == 8 ? 63 : 31))
+            case .I: return Int(instruction.immediate & (width(instruction) == 64 ? 63 : 31))
             case .one: return 1
             default: break
             }
