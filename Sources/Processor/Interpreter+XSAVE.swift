@@ -142,6 +142,7 @@ extension CPU {
     /// FXSAVE's and FXRSTOR's image: #GP, or with AMD's processors #AC where that is enabled.
     private func checkImageAlignment(_ linear: UInt64, _ segment: SegmentName) throws(Stop) {
         guard linear & 15 != 0 else { return }
+        try checkCanonical(linear, size: 512, segment)
         if state.codeMode.contains(.amd) { try checkAlignment(linear, size: 4, segment) }
         throw .generalProtection
     }
