@@ -133,7 +133,14 @@ extension CPU {
         let target: UInt64
         do throws(Stop) {
             target = UInt64(truncatingIfNeeded: try readSource(cursor, as: W.self))
-            try check(target)
+            if !isAllowed(target) {
+                // AMD's processors push before they look at the target.
+                if state.codeMode.contains(.amd) {
+                    let place = try stackLinear(rsp &- UInt64(W.bytes), size: W.bytes, .write)
+                    _ = try readForWrite(place, .ss, as: W.self)
+                }
+                throw .generalProtection
+            }
             if W.bits == 64 {
                 try pushLong(nextRIP(cursor))
             } else {

@@ -12,7 +12,7 @@ extension CPU {
         return state.codeMode.contains(.wideStack) ? 0xFFFF_FFFF : 0xFFFF
     }
 
-    private func stackLinear(_ pointer: UInt64, size: Int, _ access: MemoryAccess) throws(Stop) -> UInt64 {
+    func stackLinear(_ pointer: UInt64, size: Int, _ access: MemoryAccess) throws(Stop) -> UInt64 {
         let offset = pointer & stackMask
         if state.codeMode.codeSize == 8 { return offset }
         return try checkedLinear(.ss, offset: offset, size: size, access)

@@ -181,9 +181,13 @@ extension CPU {
         }
         let source = vector(slot(cursor, 0)), mask = vector(slot(cursor, 1))
         let count = size
-        try checkAlignment(linear, size: size, segment)
+        try checkAlignment(linear, size: 8, segment)
         // AMD's processors look at the whole operand, whatever the mask selects.
-        if state.codeMode.contains(.amd) { try checkWritable(linear, size: size, segment) }
+        if state.codeMode.contains(.amd) {
+            for half in stride(from: 0 as UInt64, to: UInt64(size), by: 8) {
+                try checkWritable(linear &+ half, size: 8, segment)
+            }
+        }
         func byte(_ vector: SIMD2<UInt64>, _ index: Int) -> UInt8 {
             UInt8(truncatingIfNeeded: vector[index / 8] >> UInt64(index % 8 * 8))
         }

@@ -46,10 +46,7 @@ extension CPU {
     /// The linear address of the op's memory operand; #GP(0) where it is not aligned as the op's `extra` (a mask) asks.
     @inline(__always) func vectorAddress(_ cursor: OpCursor, size: Int, _ access: MemoryAccess) throws(Stop) -> UInt64 {
         let linear = try linearAddress(cursor, size: size, access)
-        if linear & UInt64(cursor.op.extra) != 0 {
-            try checkCanonical(linear, size: size, cursor.op.segment)
-            throw .generalProtection
-        }
+        if linear & UInt64(cursor.op.extra) != 0 { throw .generalProtection }
         return linear
     }
 

@@ -19,6 +19,10 @@ struct Comparison {
             inconclusive = true
             return
         }
+        if Comparison.isOpen(test, native) {
+            inconclusive = true
+            return
+        }
         func note(_ name: String, _ a: UInt64, _ b: UInt64) {
             differences.append("\(name) \(String(a, radix: 16)), not \(String(b, radix: 16))")
         }
@@ -61,19 +65,26 @@ struct Comparison {
                 if gathered.contains(register) { continue }
             }
             // Whether a result that is not delivered would have been exact with exponents without bounds.
-            if index == 3, native.vector == 19 { mask &= ~Comparison.undecidedFlags(test, native) }
+            if index == 3, native.vector == 19 { mask &= ~Comparison.undecidedFlags(native) }
             let (a, b) = (XSAVEImage.word(guest.state.xsave, index), XSAVEImage.word(native.state.xsave, index))
             if (a ^ b) & mask != 0 { note(XSAVEImage.name(index), a & mask, b & mask) }
         }
         differences += memory
     }
 
-    /// Flags of MXCSR that an instruction which raised #XM leaves to the processor: PE beside an overflow or underflow, and
-    /// everything where it works in several steps, of which the later aren't taken.
-    private static func undecidedFlags(_ test: OracleCase, _ end: OracleEnd) -> UInt64 {
-        let stem = instruction(test, at: end.state.rip)?.mnemonic.rawValue ?? ""
-        if stem.contains("dpp") { return 0x3F }
-        return end.state.xsave[3] & ~(end.state.xsave[3] >> 7) & 0x18 != 0 ? 0x20 : 0
+    /// Whether the host ended it as the manuals leave it open: with a single-step trap within a gather, or with an unmasked
+    /// exception of one of the several steps of DPPS and DPPD.
+    private static func isOpen(_ test: OracleCase, _ end: OracleEnd) -> Bool {
+        guard end.vector == 1 || end.vector == 19, let instruction = instruction(test, at: end.state.rip) else {
+            return false
+        }
+        return end.vector == 1
+            ? instruction.opcodeRow.vsib : [.dpps, .dppd, .vdpps, .vdppd].contains(instruction.mnemonic)
+    }
+
+    /// Flags of MXCSR that an instruction which raised #XM leaves to the processor: PE beside an overflow or underflow.
+    private static func undecidedFlags(_ end: OracleEnd) -> UInt64 {
+        end.state.xsave[3] & ~(end.state.xsave[3] >> 7) & 0x18 != 0 ? 0x20 : 0
     }
 
     /// The instruction at which a case ended.
