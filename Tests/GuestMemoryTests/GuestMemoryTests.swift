@@ -1,1 +1,135 @@
 import Testing
+
+@testable import GuestMemory
+
+@Suite struct GuestMemoryTests {
+    @Test(arguments: [0, -4096, 1, 4095, 4097]) func sizesArePages(size: Int) {
+        #expect(throws: GuestMemory.Failure.badSize(size)) { try GuestMemory(size: size) }
+    }
+
+    @Test func whatTheHostCanNotGiveIsRefused() {
+        let size = Int.max & ~4095
+        do {
+            _ = try GuestMemory(size: size)
+            Issue.record("the host gave \(size) bytes")
+        } catch {
+            guard case .notMapped(size, let errno) = error else {
+                Issue.record("\(error)")
+                return
+            }
+            #expect(errno != 0)
+            #expect("\(error)".contains("give the guest less"))
+        }
+    }
+
+    @Test func itBeginsAsZeroesAndKeepsWhatIsWritten() throws {
+        let memory = try GuestMemory(size: 8192)
+        #expect(try memory.read(count: 8192, at: 0).allSatisfy { $0 == 0 })
+        try memory.write([1, 2, 3], at: 4095)
+        #expect(try memory.read(count: 5, at: 4094) == [0, 1, 2, 3, 0])
+        // Values have the guest's byte order, at any alignment.
+        try memory.store(0x1122_3344_5566_7788 as UInt64, at: 8184)
+        #expect(try memory.read(count: 8, at: 8184) == [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11])
+        #expect(try memory.load(UInt32.self, at: 8185) == 0x4455_6677)
+        try memory.write([], at: 8192)
+        #expect(try memory.read(count: 0, at: 8192).isEmpty)
+    }
+
+    @Test(
+        arguments: [
+            (8192, 1), (8191, 2), (0, 8193), (.max, 1), (.max - 1, 4), (UInt64(Int.max), 2), (4096, -1), (4096, .max),
+        ] as [(UInt64, Int)])
+    func accessesOutsideAreErrors(offset: UInt64, count: Int) throws {
+        let memory = try GuestMemory(size: 8192)
+        #expect(throws: GuestMemory.Failure.outOfBounds(offset: offset, count: count, size: 8192)) {
+            try memory.read(count: count, at: offset)
+        }
+        guard count > 0, count < 10_000 else { return }
+        let bytes = [UInt8](repeating: 1, count: count)
+        #expect(throws: GuestMemory.Failure.outOfBounds(offset: offset, count: count, size: 8192)) {
+            try memory.write(bytes, at: offset)
+        }
+        #expect(try memory.read(count: 8192, at: 0).allSatisfy { $0 == 0 })
+    }
+
+    @Test func valuesAcrossTheEndAreErrors() throws {
+        let memory = try GuestMemory(size: 4096)
+        for offset: UInt64 in [4093, 4096, .max - 2, .max] {
+            #expect(throws: GuestMemory.Failure.outOfBounds(offset: offset, count: 4, size: 4096)) {
+                try memory.load(UInt32.self, at: offset)
+            }
+            #expect(throws: GuestMemory.Failure.outOfBounds(offset: offset, count: 4, size: 4096)) {
+                try memory.store(0 as UInt32, at: offset)
+            }
+        }
+    }
+}
+
+@Suite struct AddressSpaceTests {
+    let memory: GuestMemory
+    let space = AddressSpace()
+
+    /// Three regions, given out of order: pages 0 and 1, page 4, and the last page below 2^64.
+    init() throws {
+        memory = try GuestMemory(size: 4 * 4096)
+        let places: [(base: UInt64, pages: Int, offset: Int)] = [
+            (0x4000, 1, 2 * 4096), (.max & ~4095, 1, 3 * 4096), (0, 2, 0),
+        ]
+        space.replaceRegions(
+            places.enumerated().map { index, place in
+                unsafe MemoryRegion(
+                    base: place.base, size: UInt64(place.pages) * 4096, host: memory.hostAddress + place.offset,
+                    readOnly: index == 1, slot: UInt32(index), pages: PageRecords(pageCount: place.pages))
+            })
+    }
+
+    private func slot(at address: UInt64) -> UInt32? { unsafe space.region(at: address)?.pointee.slot }
+
+    @Test func regionsAreFoundByTheirAddresses() {
+        #expect(space.count == 3)
+        #expect(space.regions.map(\.base) == [0, 0x4000, .max & ~4095])
+        for address: UInt64 in [0, 1, 4096, 8191] { #expect(slot(at: address) == 2) }
+        for address: UInt64 in [0x4000, 0x4fff] { #expect(slot(at: address) == 0) }
+        for address: UInt64 in [.max & ~4095, .max] { #expect(slot(at: address) == 1) }
+        for address: UInt64 in [8192, 0x3fff, 0x5000, 1 << 40, .max & ~4095 - 1] { #expect(slot(at: address) == nil) }
+    }
+
+    @Test func hostAddressesAreFoundToo() {
+        let start = unsafe UInt(bitPattern: memory.hostAddress)
+        #expect(space.holds(hostAddress: start) && space.holds(hostAddress: start + 4 * 4096 - 1))
+        #expect(!space.holds(hostAddress: start - 1) && !space.holds(hostAddress: start + 4 * 4096))
+        space.replaceRegions([])
+        #expect(space.count == 0 && slot(at: 0) == nil && !space.holds(hostAddress: start))
+    }
+}
+
+@Suite struct PageRecordsTests {
+    @Test func theDirtyLogTellsOfEachPageOnce() {
+        let records = PageRecords(pageCount: 130)
+        #expect(records.dirtyWordCount == 3)
+        #expect(!records.markDirty(129), "nothing is logged until it is asked for")
+        #expect(!records.isDirty(129) && records.allowsFastWrites(129))
+        records.isLogging = true
+        #expect(!records.allowsFastWrites(129))
+        #expect(records.markDirty(129) && !records.markDirty(129))
+        #expect(records.isDirty(129) && records.allowsFastWrites(129) && !records.isDirty(128))
+        #expect(records.markDirty(128))
+        #expect(records.dirtyWord(2) == 3)
+        #expect(records.takeDirty(word: 2, mask: 2) == 2)
+        #expect(records.dirtyWord(2) == 1 && records.dirtyWord(0) == 0)
+        #expect(records.takeDirty(word: 2) == 1 && records.dirtyWord(2) == 0)
+        #expect(records.markDirty(129), "it is logged anew")
+    }
+
+    @Test func linesOfCodeForbidFastWrites() {
+        let records = PageRecords(pageCount: 2)
+        #expect(records.addCodeLines(1, 0b0110), "the page had none")
+        #expect(!records.addCodeLines(1, 0b1000))
+        #expect(records.codeLines(1) == 0b1110 && records.codeLines(0) == 0)
+        #expect(!records.allowsFastWrites(1) && records.allowsFastWrites(0))
+        records.removeCodeLines(1, 0b0110)
+        #expect(records.codeLines(1) == 0b1000 && !records.allowsFastWrites(1))
+        records.removeCodeLines(1, 0b1000)
+        #expect(records.allowsFastWrites(1))
+    }
+}
