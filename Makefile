@@ -46,8 +46,8 @@ format: ## Lay out the sources
 
 coverage: setup ## Run the tests and say what they reach
 	@scripts/fetch-guests all
-	swift test -c release -Xswiftc -enable-testing --enable-code-coverage --scratch-path .build-coverage
-	@scripts/coverage .build-coverage
+	swift test --enable-code-coverage
+	@scripts/coverage
 
 # Threads of a command that a signal has ended are not waited for: no leak. What the sanitizers leave out, by name:
 # - BootTests: a kernel's boot, which an unoptimised interpreter takes too long for.
