@@ -55,6 +55,7 @@ extension CPU {
         let entry = UInt64(vector & 0xFFFF)
         let selector = UInt16(vector >> 16)
         var stack = StackFrame(self)
+        try stack.reserve(3, size: 2)
         try stack.push(pushedFlags(event), size: 2)
         try stack.push(UInt64(self[segment: .cs].selector), size: 2)
         try stack.push(next, size: 2)
@@ -119,12 +120,12 @@ extension CPU {
         var offset: UInt64
         var stack: StackFrame
         /// SS, where it changes.
-        var ss: SegmentRegister?
+        var ss: SegmentLoad?
         var clearsIF: Bool
         var leavesV86 = false
 
         func enter(_ cpu: CPU) {
-            if let ss { cpu[segment: .ss] = ss }
+            if let ss { cpu[segment: .ss] = ss.register }
             if leavesV86 { for name in [SegmentName.es, .ds, .fs, .gs] { cpu[segment: name] = .null() } }
             stack.commit()
             var cleared = RFLAGS.TF.rawValue | RFLAGS.NT.rawValue | RFLAGS.RF.rawValue | RFLAGS.VM.rawValue
@@ -150,17 +151,22 @@ extension CPU {
         if type == .taskGate { return nil }
         let selector = gate.selector.rawValue
         guard !gate.selector.isNull else { throw .fault(.generalProtection, 0, event.external) }
-        var found = try descriptor(selector, .generalProtection, event.external)
+        let found = try descriptor(selector, .generalProtection, event.external)
         let code = found.descriptor
         guard code.isCode, code.dpl <= cpl, !isLongMode || (code.long && !code.defaultBig) else {
             throw .fault(.generalProtection, selector, event.external)
         }
         guard code.present else { throw .fault(.segmentNotPresent, selector, event.external) }
-        try markAccessed(&found)
         let newCPL = code.isConforming ? cpl : code.dpl
         if isV86, newCPL != 0 { throw .fault(.generalProtection, selector, event.external) }
-        let segment = SegmentRegister(selector: selector & 0xFFFC | UInt16(newCPL), found.descriptor)
-        return (gate, CodeTarget(segment: segment, cpl: newCPL, isLong: isLongMode))
+        let load = SegmentLoad(found, selector: selector & 0xFFFC | UInt16(newCPL))
+        return (gate, CodeTarget(load: load, cpl: newCPL, isLong: isLongMode))
+    }
+
+    /// The last step that can fail.
+    private func markAccessed(_ entry: Entry) throws(Stop) {
+        if let ss = entry.ss { try markAccessed(ss) }
+        try markAccessed(entry.code.load)
     }
 
     /// Runs `body` with the rights of the handler's level.
@@ -180,11 +186,17 @@ extension CPU {
         let entry = try pushing(for: code) { () throws(Stop) in
             var stack = StackFrame(self)
             stack.errorCode = event.external
-            var ss: SegmentRegister?
+            var ss: SegmentLoad?
             if code.cpl < cpl {
                 let inner = try innerStack(code.cpl, external: event.external)
                 stack = inner.0
                 ss = inner.1
+            }
+            let isInner = ss != nil
+            let count = 3 + (isInner ? isV86 ? 6 : 2 : 0) + (event.errorCode == nil ? 0 : 1)
+            try stack.reserve(count, size: size)
+            try checkEntry(offset, code, event.external)
+            if isInner {
                 if isV86 {
                     for name in [SegmentName.gs, .fs, .ds, .es] {
                         try stack.push(UInt64(self[segment: name].selector), size: size)
@@ -199,7 +211,7 @@ extension CPU {
             if let errorCode = event.errorCode { try stack.push(UInt64(errorCode), size: size) }
             return Entry(code: code, offset: offset, stack: stack, ss: ss, clearsIF: clearsIF, leavesV86: isV86)
         }
-        try checkEntry(offset, code, event.external)
+        try markAccessed(entry)
         return entry
     }
 
@@ -209,16 +221,17 @@ extension CPU {
         guard let (gate, code) = try asSupervisor({ () throws(Stop) in try target(event, cpl: cpl) }) else {
             throw .fault(Exception.generalProtection.vector, code: event.gateCode)
         }
-        try checkEntry(gate.offset, code, event.external)
-        return try pushing(for: code) { () throws(Stop) in
+        let entry = try pushing(for: code) { () throws(Stop) in
             var stack = StackFrame(self, flat: rsp, errorCode: event.external)
-            var ss: SegmentRegister?
+            var ss: SegmentLoad?
             if gate.ist != 0 || code.cpl < cpl {
                 let inner = try innerStack(code.cpl, ist: gate.ist, external: event.external)
                 stack = inner.0
                 if code.cpl < cpl { ss = inner.1 }
             }
             stack.pointer &= ~15
+            try stack.reserve(event.errorCode == nil ? 5 : 6, size: 8)
+            try checkEntry(gate.offset, code, event.external)
             try stack.push(UInt64(self[segment: .ss].selector), size: 8)
             try stack.push(rsp, size: 8)
             try stack.push(pushedFlags(event), size: 8)
@@ -228,5 +241,7 @@ extension CPU {
             return Entry(
                 code: code, offset: gate.offset, stack: stack, ss: ss, clearsIF: gate.systemType == .interruptGate32)
         }
+        try markAccessed(entry)
+        return entry
     }
 }

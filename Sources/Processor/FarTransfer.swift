@@ -9,9 +9,11 @@ extension CPU {
 
     /// A code segment that is ready to be entered at a privilege level.
     struct CodeTarget {
-        var segment: SegmentRegister
+        var load: SegmentLoad
         var cpl: UInt8
         var isLong: Bool
+
+        var segment: SegmentRegister { load.register }
     }
 
     /// Checks an entry point: canonical, or within the limit.
@@ -22,13 +24,11 @@ extension CPU {
     }
 
     /// Finishes the checks of a code descriptor and forms the register.
-    private func codeTarget(_ located: LocatedDescriptor, selector: UInt16, cpl: UInt8) throws(Stop) -> CodeTarget {
-        var found = located
+    private func codeTarget(_ found: LocatedDescriptor, selector: UInt16, cpl: UInt8) throws(Stop) -> CodeTarget {
         if isLongMode, found.descriptor.long, found.descriptor.defaultBig { throw .fault(.generalProtection, selector) }
         guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector) }
-        try markAccessed(&found)
-        let segment = SegmentRegister(selector: selector & 0xFFFC | UInt16(cpl), found.descriptor)
-        return CodeTarget(segment: segment, cpl: cpl, isLong: isLongMode && found.descriptor.long)
+        let load = SegmentLoad(found, selector: selector & 0xFFFC | UInt16(cpl))
+        return CodeTarget(load: load, cpl: cpl, isLong: isLongMode && found.descriptor.long)
     }
 
     /// CS as a direct far JMP or CALL names it.
@@ -74,6 +74,7 @@ extension CPU {
         if found.descriptor.isCode {
             let target = try directTarget(found, selector: selector)
             try checkEntry(offset, target)
+            try markAccessed(target.load)
             return enterCode(target, offset)
         }
         guard let type = try farSystemType(found.descriptor, selector) else {
@@ -83,6 +84,7 @@ extension CPU {
         case .callGate16, .callGate32:
             let (target, entry, _) = try gateTarget(selector, isJump: true)
             try checkEntry(entry, target)
+            try markAccessed(target.load)
             enterCode(target, entry)
         case .taskGate: try switchTask(throughGate: found.gate, .jump, next: next)
         default: try switchTask(to: selector, .jump, next: next)
@@ -94,6 +96,7 @@ extension CPU {
         var stack = StackFrame(self)
         let oldCS = UInt64(self[segment: .cs].selector)
         if isRealOrV86 {
+            try stack.reserve(2, size: size)
             guard offset <= UInt64(self[segment: .cs].limit) else { throw .generalProtection }
             try stack.push(oldCS, size: size)
             try stack.push(next, size: size)
@@ -104,9 +107,11 @@ extension CPU {
         let found = try descriptor(selector)
         if found.descriptor.isCode {
             let target = try directTarget(found, selector: selector)
+            try stack.reserve(2, size: size)
+            try checkEntry(offset, target)
             try stack.push(oldCS, size: size)
             try stack.push(next, size: size)
-            try checkEntry(offset, target)
+            try markAccessed(target.load)
             stack.commit()
             return enterCode(target, offset)
         }
@@ -160,9 +165,11 @@ extension CPU {
         let oldCS = UInt64(self[segment: .cs].selector)
         if target.cpl == state.cpl {
             var stack = isLongMode ? StackFrame(self, flat: rsp, errorCode: 0) : StackFrame(self)
+            try stack.reserve(2, size: size)
+            try checkEntry(entry, target)
             try stack.push(oldCS, size: size)
             try stack.push(next, size: size)
-            try checkEntry(entry, target)
+            try markAccessed(target.load)
             stack.commit()
             return enterCode(target, entry)
         }
@@ -176,6 +183,8 @@ extension CPU {
         }
         let (stack, ss) = try asSupervisor { () throws(Stop) in
             var (stack, ss) = try innerStack(target.cpl, external: 0)
+            try stack.reserve(4 + parameters.count, size: size)
+            try checkEntry(entry, target)
             try stack.push(oldSS, size: size)
             try stack.push(oldSP, size: size)
             for parameter in parameters.reversed() { try stack.push(parameter, size: size) }
@@ -183,14 +192,15 @@ extension CPU {
             try stack.push(next, size: size)
             return (stack, ss)
         }
-        try checkEntry(entry, target)
-        self[segment: .ss] = ss
+        try markAccessed(ss)
+        try markAccessed(target.load)
+        self[segment: .ss] = ss.register
         stack.commit()
         enterCode(target, entry)
     }
 
     /// The stack for privilege level `cpl` as the TSS names it. Intel SDM vol. 3, 5.8.5 and 7.7; to be called as supervisor.
-    func innerStack(_ cpl: UInt8, ist: UInt8 = 0, external: UInt32) throws(Stop) -> (StackFrame, SegmentRegister) {
+    func innerStack(_ cpl: UInt8, ist: UInt8 = 0, external: UInt32) throws(Stop) -> (StackFrame, SegmentLoad) {
         let tr = self[segment: .tr]
         func need(_ offset: UInt64, _ size: UInt64) throws(Stop) -> UInt64 {
             guard offset + size - 1 <= UInt64(tr.limit) else { throw .fault(.invalidTSS, tr.selector, external) }
@@ -202,7 +212,7 @@ extension CPU {
             guard CPU.isCanonical(pointer) else { throw .fault(.stackFault, 0, external) }
             let ss = SegmentRegister(
                 limit: 0, selector: UInt16(cpl), attributes: SegmentRegister.unusable | UInt16(cpl) << 5)
-            return (StackFrame(self, flat: pointer, errorCode: external), ss)
+            return (StackFrame(self, flat: pointer, errorCode: external), SegmentLoad(ss))
         }
         let pointer: UInt64, selector: UInt16
         if tr.attributes & 8 != 0 {
@@ -216,7 +226,7 @@ extension CPU {
         }
         let ss = try stackSegment(selector, cpl: cpl, .invalidTSS, external, toLong: false)
         let code = UInt32(selector & 0xFFFC) | external
-        return (StackFrame(self, segment: ss, pointer: pointer, errorCode: code), ss)
+        return (StackFrame(self, segment: ss.register, pointer: pointer, errorCode: code), ss)
     }
 
     // MARK: RET
@@ -233,14 +243,15 @@ extension CPU {
             return enterRealMode(selector, offset)
         }
         let target = try returnTarget(selector)
-        try checkEntry(offset, target)
         stack.pointer = stack.pointer &+ extra
         if target.cpl == state.cpl {
+            try checkEntry(offset, target)
+            try markAccessed(target.load)
             stack.commit()
             return enterCode(target, offset)
         }
         let pointer = try stack.pop(size: size)
-        let ss = try returnStack(UInt16(truncatingIfNeeded: try stack.pop(size: size)), target)
+        let ss = try returnStack(UInt16(truncatingIfNeeded: try stack.pop(size: size)), target, offset)
         returnOutward(target, offset, ss, pointer &+ extra)
     }
 
@@ -255,9 +266,14 @@ extension CPU {
         return try codeTarget(found, selector: selector, cpl: rpl)
     }
 
-    /// SS of the outer level that a return goes to.
-    private func returnStack(_ selector: UInt16, _ target: CodeTarget) throws(Stop) -> SegmentRegister {
-        try stackSegment(selector, cpl: target.cpl, .generalProtection, toLong: target.isLong)
+    /// SS of the outer level that a return goes to, and the last checks of one: the entry point's.
+    private func returnStack(_ selector: UInt16, _ target: CodeTarget, _ offset: UInt64) throws(Stop) -> SegmentRegister
+    {
+        let load = try stackSegment(selector, cpl: target.cpl, .generalProtection, toLong: target.isLong)
+        try checkEntry(offset, target)
+        try markAccessed(load)
+        try markAccessed(target.load)
+        return load.register
     }
 
     private func returnOutward(_ target: CodeTarget, _ offset: UInt64, _ ss: SegmentRegister, _ pointer: UInt64) {
@@ -309,17 +325,18 @@ extension CPU {
             return try returnToV86(&stack, offset, selector, flags)
         }
         let target = try returnTarget(selector)
-        try checkEntry(offset, target)
         var mask = changeableFlags(size: size, resume: true)
         if state.cpl == 0, size != 2 { mask |= RFLAGS.VIF.rawValue | RFLAGS.VIP.rawValue }
         if target.cpl == state.cpl, !is64Bit {
+            try checkEntry(offset, target)
+            try markAccessed(target.load)
             stack.commit()
             replaceFlags(flags, mask: mask)
             state.nmiBlocked = false
             return enterCode(target, offset)
         }
         let pointer = try stack.pop(size: size)
-        let ss = try returnStack(UInt16(truncatingIfNeeded: try stack.pop(size: size)), target)
+        let ss = try returnStack(UInt16(truncatingIfNeeded: try stack.pop(size: size)), target, offset)
         replaceFlags(flags, mask: mask)
         state.nmiBlocked = false
         returnOutward(target, offset, ss, pointer)

@@ -23,6 +23,24 @@ extension SegmentRegister {
     }
 }
 
+/// What a segment register is to hold, and the accessed bit that its descriptor still lacks. It is set last: a transfer that
+/// fails has loaded nothing. Intel SDM vol. 3, 3.4.5.1.
+struct SegmentLoad {
+    var register: SegmentRegister
+    /// Where the byte with the type lies; nil if the bit is set already, or there is no descriptor.
+    var unmarked: UInt64?
+
+    init(_ register: SegmentRegister) { self.register = register }
+
+    init(_ located: LocatedDescriptor, selector: UInt16) {
+        register = SegmentRegister(selector: selector, located.descriptor)
+        if !located.descriptor.isAccessed {
+            unmarked = located.address &+ 5
+            register.attributes |= 1
+        }
+    }
+}
+
 /// A descriptor with the linear address that it was read from.
 struct LocatedDescriptor {
     var descriptor: SegmentDescriptor
@@ -71,11 +89,10 @@ extension CPU {
         return LocatedDescriptor(descriptor: descriptor, address: address)
     }
 
-    /// Sets the accessed bit in the table and in the copy.
-    func markAccessed(_ located: inout LocatedDescriptor) throws(Stop) {
-        guard !located.descriptor.isAccessed else { return }
-        located.descriptor.rawValue |= SegmentDescriptor.accessedBit
-        try writeSystem(located.address &+ 5, UInt8(truncatingIfNeeded: located.descriptor.rawValue >> 40))
+    /// Sets the accessed bit in the table.
+    @inline(__always) func markAccessed(_ load: SegmentLoad) throws(Stop) {
+        guard let place = load.unmarked else { return }
+        try writeSystem(place, UInt8(truncatingIfNeeded: load.register.attributes))
     }
 
     /// Sets or clears the busy bit of a TSS descriptor in its table.
@@ -105,7 +122,9 @@ extension CPU {
         if isRealOrV86 {
             self[segment: name] = realModeSegment(name, selector)
         } else if name == .ss {
-            self[segment: .ss] = try stackSegment(selector, cpl: state.cpl, .generalProtection)
+            let load = try stackSegment(selector, cpl: state.cpl, .generalProtection)
+            try markAccessed(load)
+            self[segment: .ss] = load.register
         } else {
             self[segment: name] = try dataSegment(selector)
         }
@@ -114,34 +133,34 @@ extension CPU {
     /// SS as MOV and POP load it, or a far return (`exception` is #TS in a task switch).
     func stackSegment(
         _ selector: UInt16, cpl: UInt8, _ exception: Exception, _ external: UInt32 = 0, toLong: Bool? = nil
-    ) throws(Stop) -> SegmentRegister {
+    ) throws(Stop) -> SegmentLoad {
         let parsed = Selector(selector)
         if parsed.isNull {
             guard toLong ?? is64Bit, cpl < 3, parsed.rpl == cpl else { throw .fault(exception, 0, external) }
-            return SegmentRegister(
-                limit: 0, selector: selector, attributes: SegmentRegister.unusable | UInt16(cpl) << 5)
+            let attributes = SegmentRegister.unusable | UInt16(cpl) << 5
+            return SegmentLoad(SegmentRegister(limit: 0, selector: selector, attributes: attributes))
         }
-        var found = try descriptor(selector, exception, external)
+        let found = try descriptor(selector, exception, external)
         guard parsed.rpl == cpl, found.descriptor.isWritable, found.descriptor.dpl == cpl else {
             throw .fault(exception, selector, external)
         }
         guard found.descriptor.present else { throw .fault(.stackFault, selector, external) }
-        try markAccessed(&found)
-        return SegmentRegister(selector: selector, found.descriptor)
+        return SegmentLoad(found, selector: selector)
     }
 
     /// DS, ES, FS, GS of protected mode.
     func dataSegment(_ selector: UInt16, _ exception: Exception = .generalProtection) throws(Stop) -> SegmentRegister {
         let parsed = Selector(selector)
         if parsed.isNull { return .null(selector) }
-        var found = try descriptor(selector, exception)
+        let found = try descriptor(selector, exception)
         guard found.descriptor.isReadable else { throw .fault(exception, selector) }
         if !found.descriptor.isConforming {
             guard found.descriptor.dpl >= max(parsed.rpl, state.cpl) else { throw .fault(exception, selector) }
         }
         guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector) }
-        try markAccessed(&found)
-        return SegmentRegister(selector: selector, found.descriptor)
+        let load = SegmentLoad(found, selector: selector)
+        try markAccessed(load)
+        return load.register
     }
 
     /// After a return to an outer level: registers that it may not use become null. Intel SDM vol. 2, RET.

@@ -58,6 +58,16 @@ struct StackFrame {
         return (segment.base &+ offset) & 0xFFFF_FFFF
     }
 
+    /// Checks that `count` elements of `size` bytes can be pushed, as far as the segment is concerned. Transfers make sure of
+    /// their room before the checks that follow, and write after them.
+    func reserve(_ count: Int, size: Int) throws(Stop) {
+        var frame = self
+        for _ in 0..<count {
+            frame.pointer &-= UInt64(size)
+            _ = try frame.linear(size)
+        }
+    }
+
     /// Pushes the low `size` bytes (2, 4, 8) of `value`.
     mutating func push(_ value: UInt64, size: Int) throws(Stop) {
         let old = pointer

@@ -175,7 +175,9 @@ extension CPU {
         state.cpl = Selector(code).rpl
         try loadLDT(image.ldt, .invalidTSS)
         self[segment: .cs] = try taskCodeSegment(code)
-        self[segment: .ss] = try stackSegment(image.segments[2], cpl: state.cpl, .invalidTSS)
+        let stack = try stackSegment(image.segments[2], cpl: state.cpl, .invalidTSS)
+        try markAccessed(stack)
+        self[segment: .ss] = stack.register
         for index in [0, 3, 4, 5] { self[segment: names[index]] = try dataSegment(image.segments[index], .invalidTSS) }
         updateMode()
         guard state.rip <= UInt64(self[segment: .cs].limit) else { throw .generalProtection }
@@ -183,7 +185,7 @@ extension CPU {
 
     private func taskCodeSegment(_ selector: UInt16) throws(Stop) -> SegmentRegister {
         guard !Selector(selector).isNull else { throw .fault(.invalidTSS, selector) }
-        var found = try descriptor(selector, .invalidTSS)
+        let found = try descriptor(selector, .invalidTSS)
         let rpl = Selector(selector).rpl
         guard found.descriptor.isCode,
             found.descriptor.isConforming ? found.descriptor.dpl <= rpl : found.descriptor.dpl == rpl
@@ -191,7 +193,8 @@ extension CPU {
             throw .fault(.invalidTSS, selector)
         }
         guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector) }
-        try markAccessed(&found)
-        return SegmentRegister(selector: selector, found.descriptor)
+        let load = SegmentLoad(found, selector: selector)
+        try markAccessed(load)
+        return load.register
     }
 }
