@@ -149,15 +149,19 @@ extension CPU {
     }
 
     /// DS, ES, FS, GS of protected mode.
-    func dataSegment(_ selector: UInt16, _ exception: Exception = .generalProtection) throws(Stop) -> SegmentRegister {
+    func dataSegment(
+        _ selector: UInt16, _ exception: Exception = .generalProtection, _ external: UInt32 = 0
+    ) throws(Stop) -> SegmentRegister {
         let parsed = Selector(selector)
         if parsed.isNull { return .null(selector) }
-        let found = try descriptor(selector, exception)
-        guard found.descriptor.isReadable else { throw .fault(exception, selector) }
+        let found = try descriptor(selector, exception, external)
+        guard found.descriptor.isReadable else { throw .fault(exception, selector, external) }
         if !found.descriptor.isConforming {
-            guard found.descriptor.dpl >= max(parsed.rpl, state.cpl) else { throw .fault(exception, selector) }
+            guard found.descriptor.dpl >= max(parsed.rpl, state.cpl) else {
+                throw .fault(exception, selector, external)
+            }
         }
-        guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector) }
+        guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector, external) }
         let load = SegmentLoad(found, selector: selector)
         try markAccessed(load)
         return load.register
@@ -176,15 +180,17 @@ extension CPU {
     // MARK: LDTR and TR
 
     /// LLDT.
-    func loadLDT(_ selector: UInt16, _ exception: Exception = .generalProtection) throws(Stop) {
+    func loadLDT(_ selector: UInt16, _ exception: Exception = .generalProtection, _ external: UInt32 = 0) throws(Stop) {
         if Selector(selector).isNull {
             self[segment: .ldtr] = .null(selector)
             return
         }
-        guard !Selector(selector).isLocal else { throw .fault(exception, selector) }
-        let found = try systemDescriptor(selector, exception).descriptor
-        guard found.systemType == .ldt else { throw .fault(exception, selector) }
-        guard found.present else { throw .fault(exception == .invalidTSS ? .invalidTSS : .segmentNotPresent, selector) }
+        guard !Selector(selector).isLocal else { throw .fault(exception, selector, external) }
+        let found = try systemDescriptor(selector, exception, external).descriptor
+        guard found.systemType == .ldt else { throw .fault(exception, selector, external) }
+        guard found.present else {
+            throw .fault(exception == .invalidTSS ? .invalidTSS : .segmentNotPresent, selector, external)
+        }
         self[segment: .ldtr] = SegmentRegister(selector: selector, found)
     }
 

@@ -74,12 +74,14 @@ extension CPU {
         state.dr7 &= ~DR7.localEnables.rawValue
         if cause == .iret { state.nmiBlocked = false }
         do throws(Stop) {
-            try load(image, nested: cause == .call || cause == .event)
+            try load(image, nested: cause == .call || cause == .event, external)
             if let errorCode {
                 var stack = StackFrame(self)
+                stack.errorCode = external
                 try stack.push(UInt64(errorCode), size: layout.isWide ? 4 : 2)
                 stack.commit()
             }
+            guard state.rip <= UInt64(self[segment: .cs].limit) else { throw .fault(.generalProtection, 0, external) }
             if image.trap { processor.raise(debug: DR6.BT.rawValue) }
         } catch {
             updateMode()
@@ -140,7 +142,8 @@ extension CPU {
         }
     }
 
-    private func load(_ image: TaskImage, nested: Bool) throws(Stop) {
+    /// `external` is the EXT bit of what goes wrong: the event's that brought the task.
+    private func load(_ image: TaskImage, nested: Bool, _ external: UInt32) throws(Stop) {
         if let cr3 = image.cr3, isPaging, cr3 != state.cr3 {
             state.cr3 = cr3
             if state.cr4 & CR4.PAE.rawValue != 0 { try loadPDPTEs(cr3) }
@@ -168,31 +171,32 @@ extension CPU {
                 self[segment: name] = realModeSegment(name, image.segments[index])
             }
             state.cpl = 3
-            try loadLDT(image.ldt, .invalidTSS)
+            try loadLDT(image.ldt, .invalidTSS, external)
             return updateMode()
         }
         let code = image.segments[1]
         state.cpl = Selector(code).rpl
-        try loadLDT(image.ldt, .invalidTSS)
-        self[segment: .cs] = try taskCodeSegment(code)
-        let stack = try stackSegment(image.segments[2], cpl: state.cpl, .invalidTSS)
+        try loadLDT(image.ldt, .invalidTSS, external)
+        self[segment: .cs] = try taskCodeSegment(code, external)
+        let stack = try stackSegment(image.segments[2], cpl: state.cpl, .invalidTSS, external)
         try markAccessed(stack)
         self[segment: .ss] = stack.register
-        for index in [0, 3, 4, 5] { self[segment: names[index]] = try dataSegment(image.segments[index], .invalidTSS) }
+        for index in [0, 3, 4, 5] {
+            self[segment: names[index]] = try dataSegment(image.segments[index], .invalidTSS, external)
+        }
         updateMode()
-        guard state.rip <= UInt64(self[segment: .cs].limit) else { throw .generalProtection }
     }
 
-    private func taskCodeSegment(_ selector: UInt16) throws(Stop) -> SegmentRegister {
-        guard !Selector(selector).isNull else { throw .fault(.invalidTSS, selector) }
-        let found = try descriptor(selector, .invalidTSS)
+    private func taskCodeSegment(_ selector: UInt16, _ external: UInt32) throws(Stop) -> SegmentRegister {
+        guard !Selector(selector).isNull else { throw .fault(.invalidTSS, selector, external) }
+        let found = try descriptor(selector, .invalidTSS, external)
         let rpl = Selector(selector).rpl
         guard found.descriptor.isCode,
             found.descriptor.isConforming ? found.descriptor.dpl <= rpl : found.descriptor.dpl == rpl
         else {
-            throw .fault(.invalidTSS, selector)
+            throw .fault(.invalidTSS, selector, external)
         }
-        guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector) }
+        guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector, external) }
         let load = SegmentLoad(found, selector: selector)
         try markAccessed(load)
         return load.register
