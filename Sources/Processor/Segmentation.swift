@@ -191,6 +191,7 @@ extension CPU {
         guard found.present else {
             throw .fault(exception == .invalidTSS ? .invalidTSS : .segmentNotPresent, selector, external)
         }
+        try checkBase(found, selector)
         self[segment: .ldtr] = SegmentRegister(selector: selector, found)
     }
 
@@ -206,9 +207,15 @@ extension CPU {
             throw .fault(.generalProtection, selector)
         }
         guard found.descriptor.present else { throw .fault(.segmentNotPresent, selector) }
+        try checkBase(found.descriptor, selector)
         try setBusy(true, at: found.address)
         found.descriptor.rawValue |= SegmentDescriptor.busyBit
         self[segment: .tr] = SegmentRegister(selector: selector, found.descriptor)
+    }
+
+    /// A 64-bit base is canonical. AMD APM vol. 3, LLDT and LTR.
+    private func checkBase(_ descriptor: SegmentDescriptor, _ selector: UInt16) throws(Stop) {
+        guard !isLongMode || CPU.isCanonical(descriptor.base) else { throw .fault(.generalProtection, selector) }
     }
 
     // MARK: Asking about descriptors
