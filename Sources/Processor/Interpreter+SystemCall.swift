@@ -40,7 +40,9 @@ extension CPU {
         transferAndGoOn { () throws(Stop) in
             guard state.efer & EFER.SCE.rawValue != 0 else { throw .invalidOpcode }
             let next = followingRIP(cursor)
-            let selector = UInt16(truncatingIfNeeded: state.star >> 32) & 0xFFFC
+            // Only CS loses the RPL that STAR holds.
+            let base = UInt16(truncatingIfNeeded: state.star >> 32)
+            let selector = base & 0xFFFC, stack = base &+ 8
             if isLongMode {
                 let fromLong = is64Bit
                 guard fromLong || processor.isAMD else { throw .invalidOpcode }
@@ -50,13 +52,13 @@ extension CPU {
                 processor.trapSuppressed = state.sfmask & RFLAGS.TF.rawValue != 0
                 rflags = flags & ~state.sfmask
                 state.rip = fromLong ? state.lstar : state.cstar
-                setFlatSegments(code: selector, stack: selector &+ 8, cpl: 0, isLong: true)
+                setFlatSegments(code: selector, stack: stack, cpl: 0, isLong: true)
             } else {
                 guard processor.isAMD, isProtected else { throw .invalidOpcode }
                 rcx = next
                 state.systemFlags &= ~(RFLAGS.IF.rawValue | RFLAGS.RF.rawValue | RFLAGS.VM.rawValue)
                 state.rip = state.star & 0xFFFF_FFFF
-                setFlatSegments(code: selector, stack: selector &+ 8, cpl: 0, isLong: false)
+                setFlatSegments(code: selector, stack: stack, cpl: 0, isLong: false)
             }
         }
     }
