@@ -114,7 +114,10 @@ private struct PageWalk {
                 let maps = level == 0 || (level <= largest && entry.contains(.pageSize))
                 var reserved = cpu.processor.reservedAddressBits
                 if !hasNX { reserved |= PageTableEntry.executeDisable.rawValue }
+                // Where there are no pages of 1 GiB, PS is reserved. Intel SDM vol. 3, 4.5.
                 if level > largest { reserved |= PageTableEntry.pageSize.rawValue }
+                // AMD APM vol. 2, 5.3.3: G must be zero in a PML4E; Intel ignores it.
+                if level == 3, cpu.processor.isAMD { reserved |= PageTableEntry.global.rawValue }
                 if maps && level == 1 { reserved |= PageTableEntry.reserved2M }
                 if maps && level == 2 { reserved |= PageTableEntry.reserved1G }
                 // PAE has no 1 GiB pages and no XD above: bits 52…62 are reserved there.

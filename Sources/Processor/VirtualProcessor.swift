@@ -24,6 +24,8 @@ internal import X86
     let singleOps = SingleOps()
     /// Bits of an 8-byte paging entry above the guest's physical address width.
     var reservedAddressBits: UInt64 = 0
+    /// The guest's CPUID shows pages of 1 GiB.
+    var hasGigabytePages = false
 
     /// What the client must act on, valid after `run` returned it and while `Stop.exitBefore`/`.exitAfter` is under way.
     var exit: ProcessorExit {
@@ -57,8 +59,6 @@ internal import X86
     var isStepping = false
     /// The guest's CPUID names AMD or Hygon.
     var isAMD = false
-    /// The guest's CPUID offers pages of 1 GiB.
-    var hasGigabytePages = false
     /// CS's limit that the present lookups were checked against.
     var codeLimit: UInt32 = 0
     /// CPL is hidden while the processor reaches its own tables and stacks (`CPU.asSupervisor`).
