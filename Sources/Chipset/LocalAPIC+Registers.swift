@@ -92,14 +92,14 @@ extension LocalAPIC {
             if isX2APIC { return .refused }
             self[.commandHigh] = value & 0xFF00_0000
         case .lvtTimer:
-            self[.lvtTimer] = lvt(value, mask: 0x1_10FF | timerModeMask)
+            self[.lvtTimer] = lvt(value, mask: 0x1_00FF | timerModeMask)
             updateTimerMode()
         case .lvtThermal, .lvtPerformance:
-            self[register] = lvt(value, mask: 0x1_17FF)
+            self[register] = lvt(value, mask: 0x1_07FF)
         case .lvtLINT0, .lvtLINT1:
-            self[register] = lvt(value, mask: 0x1_F7FF)
+            self[register] = lvt(value, mask: 0x1_A7FF)
         case .lvtError:
-            self[register] = lvt(value, mask: 0x1_10FF)
+            self[register] = lvt(value, mask: 0x1_00FF)
         case .initialCount:
             setInitialCount(value, now: now)
         case .divideConfiguration:
@@ -118,7 +118,7 @@ extension LocalAPIC {
         return .none
     }
 
-    /// A software-disabled APIC keeps its entries masked. 11.4.7.2.
+    /// A software-disabled APIC keeps its entries masked. 11.4.7.2. Delivery status and remote IRR are read-only. 11.5.1.
     private func lvt(_ value: UInt32, mask: UInt32) -> UInt32 {
         (isSoftwareEnabled ? value : value | Self.masked) & mask
     }

@@ -51,7 +51,7 @@ import Testing
         machine.enable()
         machine.write(0x320, 0x40)
         machine.write(0x370, 0xFFFF_FFFF)
-        #expect(machine.read(0x370) == 0x1_10FF)
+        #expect(machine.read(0x370) == 0x1_00FF)
         machine.write(0xF0, 0xFF)
         #expect(machine.read(0x320) == 0x1_0040)
         machine.write(0x320, 0x40)
