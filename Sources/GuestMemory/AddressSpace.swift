@@ -8,6 +8,8 @@ internal import Synchronization
     // SAFETY: `storage` holds `count` initialised regions; it is replaced only while no vCPU runs (see above).
     private var storage: UnsafeMutablePointer<MemoryRegion>
     public private(set) var count = 0
+    /// Pages that have begun to hold decoded code.
+    public let codePages = CodePageCount()
 
     public init() { unsafe storage = .allocate(capacity: 0) }
 
@@ -126,15 +128,15 @@ internal import Synchronization
     }
 
     /// The lines (bit n: bytes 64n…64n+63) of `page` from which code has been decoded.
-    public func codeLines(_ page: Int) -> UInt64 { unsafe codeLines[page].load(ordering: .relaxed) }
+    public func codeLines(_ page: Int) -> UInt64 { unsafe codeLines[page].load(ordering: .acquiring) }
 
     /// Adds lines; true where the page had none before (stale write translations must then be dropped).
     public func addCodeLines(_ page: Int, _ lines: UInt64) -> Bool {
-        unsafe codeLines[page].bitwiseOr(lines, ordering: .relaxed).oldValue == 0
+        unsafe codeLines[page].bitwiseOr(lines, ordering: .sequentiallyConsistent).oldValue == 0
     }
 
     public func removeCodeLines(_ page: Int, _ lines: UInt64) {
-        _ = unsafe codeLines[page].bitwiseAnd(~lines, ordering: .relaxed)
+        _ = unsafe codeLines[page].bitwiseAnd(~lines, ordering: .sequentiallyConsistent)
     }
 
     /// Word `index` of the dirty bitmap, fetched and cleared by `mask`.
@@ -146,4 +148,27 @@ internal import Synchronization
     public func dirtyWord(_ index: Int) -> UInt64 { unsafe dirty[index].load(ordering: .relaxed) }
 
     public var dirtyWordCount: Int { wordCount }
+}
+
+/// How often pages of an address space have begun to hold decoded code while another vCPU ran that might have a write
+/// translation of them, and whether a vCPU is about to say so.
+@safe public final class CodePageCount: Sendable {
+    /// The count above, the vCPUs that are marking in the low 16 bits.
+    private let value = Atomic<UInt64>(0)
+
+    public struct Reading: Equatable, Sendable {
+        fileprivate var value: UInt64
+        public var isBeingMarked: Bool { value & 0xFFFF != 0 }
+        public static let none = Reading(value: 0)
+    }
+
+    public var current: Reading { Reading(value: value.load(ordering: .acquiring)) }
+
+    /// Before lines are marked: who sees the marks sees this.
+    public func beginMarking() { _ = value.wrappingAdd(1, ordering: .sequentiallyConsistent) }
+
+    /// After the other vCPUs were told. `isAwaited`: one of them was running.
+    public func endMarking(isAwaited: Bool) {
+        _ = value.wrappingAdd(isAwaited ? 0xFFFF : UInt64.max, ordering: .sequentiallyConsistent)
+    }
 }

@@ -138,9 +138,10 @@ extension VirtualProcessor {
             withdraw(.codeChanged)
             cpu.state.codeGeneration &+= 1
         }
-        if requests.contains(.newCodePage) {
-            withdraw(.newCodePage)
-            tlb.dropWriteTags(cpu)
+        if requests.contains(.newCodePage) { serveNewCodePage() }
+        if requests.contains(.settleCode) {
+            withdraw(.settleCode)
+            settleCode()
         }
         if requests.contains(.careful) { withdraw(.careful) }
         if requests.contains(.deferredWrites) {

@@ -8,7 +8,12 @@ extension VirtualProcessor {
     public func run() -> ProcessorExit {
         // The client may have written guest memory since the last run.
         cpu.state.codeGeneration &+= 1
-        defer { cpu.settleMXCSR() }
+        // Before anything is stored, and for whoever waits while this vCPU does not run.
+        if pendingRequests.contains(.newCodePage) { serveNewCodePage() }
+        defer {
+            cpu.settleMXCSR()
+            if pendingRequests.contains(.newCodePage) { serveNewCodePage() }
+        }
         if unsafe HostFault.guarding(faultContext, { CPU($0).processor.loop() }, cpu.address) { return exit }
         cpu.restoreHostMXCSR()
         if isExecuting { cpu.state.rip = cpu.instructionRIP }
@@ -183,22 +188,14 @@ extension VirtualProcessor {
     /// Whether a block that was decoded before still holds; marks its lines again.
     private func validate(_ reference: BlockReference) -> Bool {
         if reference.block.codeGeneration == cpu.state.codeGeneration { return true }
+        // The lines are marked before the bytes are read, so that no store slips between.
+        unsafe markCode(reference.block.records.takeUnretainedValue(), reference.block.page, reference.block.lines)
         guard reference.isUnchanged else {
             blocks.remove(reference)
             return false
         }
-        unsafe markCode(reference.block.records.takeUnretainedValue(), reference.block.page, reference.block.lines)
         reference.block.codeGeneration = cpu.state.codeGeneration
         return true
-    }
-
-    /// Stores to these lines take the slow path from now on, here and on other vCPUs.
-    private func markCode(_ records: PageRecords, _ page: Int, _ lines: UInt64) {
-        if records.codeLines(page) & lines == lines { return }
-        if records.addCodeLines(page, lines) {
-            tlb.dropWriteTags(cpu)
-            host.newCodePage()
-        }
     }
 
     private static let longestBlock = 64
@@ -209,18 +206,28 @@ extension VirtualProcessor {
         // Hash tables grow by floating point.
         cpu.settleMXCSR()
         let available = 4096 - Int(linear & 4095)
-        // The lines are marked before the bytes are read, so that no store slips between.
+        // The lines are marked before the bytes are read, so that no store slips between, and the bytes are read once, since
+        // another vCPU may be storing.
         let firstLine = Int(linear & 4095) / 64
         var ops: [Op] = []
         ops.reserveCapacity(24)
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(VirtualProcessor.longestBlock * 15)
         var length = 0
         var ended = false
-        markCode(place.records, place.page, 1 << UInt64(firstLine))
         while !ended, ops.count < VirtualProcessor.longestBlock {
-            let rest = unsafe UnsafeRawBufferPointer(start: code + length, count: min(available - length, 15))
-            let last = (Int(linear & 4095) + length + min(rest.count, 15) - 1) / 64
+            let wanted = min(available - length, 15)
+            let last = (Int(linear & 4095) + length + wanted - 1) / 64
             markCode(place.records, place.page, VirtualProcessor.lines(firstLine, last))
-            guard let instruction = unsafe try? mode.decode(rest) else { break }
+            if bytes.count < length + wanted {
+                let known = bytes.count
+                unsafe bytes.append(
+                    contentsOf: UnsafeRawBufferPointer(start: code + known, count: length + wanted - known))
+            }
+            let decoded = unsafe bytes.withUnsafeBytes {
+                unsafe try? mode.decode(UnsafeRawBufferPointer(rebasing: $0[length..<length + wanted]))
+            }
+            guard let instruction = decoded else { break }
             let (op, ends) = Lowering.lower(instruction, mode: mode, offset: length)
             ops.append(op)
             length += Int(instruction.length)
@@ -239,7 +246,9 @@ extension VirtualProcessor {
             hostAddress: UInt(bitPattern: code), next: nil, codeGeneration: cpu.state.codeGeneration, mode: mode,
             instructionCount: UInt32(count), opCount: UInt32(ops.count), byteLength: UInt32(length),
             records: Unmanaged.passUnretained(place.records), page: place.page, lines: lines)
-        return unsafe blocks.insert(block, ops: ops, bytes: code)
+        return unsafe bytes.withUnsafeBytes { bytes in
+            unsafe blocks.insert(block, ops: ops, bytes: bytes.baseAddress.unsafelyUnwrapped)
+        }
     }
 
     private static func lines(_ first: Int, _ last: Int) -> UInt64 {

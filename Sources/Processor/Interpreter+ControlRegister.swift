@@ -8,14 +8,14 @@ extension Interpreter {
         (.clts, { $0.use({ CPU($0).clearTaskSwitched(OpCursor($1)) }, ends: true) }),
         (.lmsw, { lowerStatus(&$0, ends: true) { CPU($0).loadStatus(OpCursor($1)) } }),
         (.smsw, { lowerStatus(&$0, ends: false) { CPU($0).storeStatus(OpCursor($1)) } }),
-        (.lgdt, { $0.use { CPU($0).loadTable(OpCursor($1), interrupts: false) } }),
-        (.lidt, { $0.use { CPU($0).loadTable(OpCursor($1), interrupts: true) } }),
+        (.lgdt, { $0.use({ CPU($0).loadTable(OpCursor($1), interrupts: false) }, ends: true) }),
+        (.lidt, { $0.use({ CPU($0).loadTable(OpCursor($1), interrupts: true) }, ends: true) }),
         (.sgdt, { $0.use { CPU($0).storeTable(OpCursor($1), interrupts: false) } }),
         (.sidt, { $0.use { CPU($0).storeTable(OpCursor($1), interrupts: true) } }),
         (.invlpg, { $0.use({ CPU($0).invalidatePage(OpCursor($1)) }, ends: true) }),
         (.invpcid, { lowerInvalidate(&$0) }),
-        (.invd, { $0.use { CPU($0).invalidateCaches(OpCursor($1)) } }),
-        (.wbinvd, { $0.use { CPU($0).invalidateCaches(OpCursor($1)) } }),
+        (.invd, { $0.use({ CPU($0).invalidateCaches(OpCursor($1)) }, ends: true) }),
+        (.wbinvd, { $0.use({ CPU($0).invalidateCaches(OpCursor($1)) }, ends: true) }),
     ]
 
     static let processorControl: [(Mnemonic, Lowering.Lowerer)] = [
@@ -95,7 +95,7 @@ extension CPU {
     // MARK: CR and DR
 
     func moveToControl(_ cursor: OpCursor) -> UInt {
-        let outcome = lastInstruction(cursor) { () throws(Stop) in
+        serializingInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             let value = wholeRegister(cursor.op.source)
             switch cursor.op.extra {
@@ -115,7 +115,6 @@ extension CPU {
                 }
             }
         }
-        return outcome
     }
 
     func moveFromControl(_ cursor: OpCursor) -> UInt {
@@ -134,7 +133,7 @@ extension CPU {
     }
 
     func moveToDebug(_ cursor: OpCursor) -> UInt {
-        lastInstruction(cursor) { () throws(Stop) in
+        serializingInstruction(cursor) { () throws(Stop) in
             let number = try debugRegister(UInt8(truncatingIfNeeded: cursor.op.extra))
             try writeDR(number, wholeRegister(cursor.op.source))
         }
@@ -156,7 +155,7 @@ extension CPU {
     }
 
     func loadStatus(_ cursor: OpCursor) -> UInt {
-        lastInstruction(cursor) { () throws(Stop) in
+        serializingInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             try loadMachineStatus(try word(cursor, cursor.op.destination))
         }
@@ -172,7 +171,7 @@ extension CPU {
     // MARK: GDTR and IDTR
 
     func loadTable(_ cursor: OpCursor, interrupts: Bool) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        serializingInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             let linear = try linearAddress(cursor, size: is64Bit ? 10 : 6, .read)
             let segment = cursor.op.segment
@@ -210,7 +209,7 @@ extension CPU {
     // MARK: Invalidation
 
     func invalidatePage(_ cursor: OpCursor) -> UInt {
-        lastInstruction(cursor) { () throws(Stop) in
+        serializingInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             var linear = sum(cursor)
             if !is64Bit {
@@ -224,7 +223,7 @@ extension CPU {
     }
 
     func invalidateByPCID(_ cursor: OpCursor) -> UInt {
-        lastInstruction(cursor) { () throws(Stop) in
+        serializingInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             let kind = wholeRegister(cursor.op.source)
             let place = try linearAddress(cursor, size: 16, .read)
@@ -247,7 +246,7 @@ extension CPU {
 
     /// Nothing of the guest's memory is held back from anyone.
     func invalidateCaches(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in try requirePrivilege() }
+        serializingInstruction(cursor) { () throws(Stop) in try requirePrivilege() }
     }
 
     // MARK: Stopping and calling out

@@ -64,9 +64,10 @@ extension CPU {
             guard linear & 15 == 0 else { throw .generalProtection }
             let segment = cursor.op.segment
             let old: (low: UInt64, high: UInt64)
-            if let host = unsafe try hostAddressForLock(linear, size: 16, segment) {
-                let place = unsafe AtomicPair(host)
+            if let locked = try lockedPlace(linear, size: 16, segment) {
+                let place = unsafe AtomicPair(locked.host)
                 old = place.compareExchange(expected: (rax, rdx), desired: (rbx, rcx))
+                finish(locked, size: 16)
             } else {
                 // A device, which knows no atomic access of this size.
                 old = (try readForWrite(linear, segment), try readForWrite(linear &+ 8, segment))

@@ -86,6 +86,7 @@ extension CPU {
     func interruptReturn(_ cursor: OpCursor) -> UInt {
         transferAndGoOn { () throws(Stop) in
             try interruptReturn(size: Int(cursor.op.operandSize), next: followingRIP(cursor))
+            serialize()
         }
     }
 

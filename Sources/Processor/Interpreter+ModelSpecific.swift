@@ -5,7 +5,7 @@ extension Interpreter {
     static let modelSpecific: [(Mnemonic, Lowering.Lowerer)] = [
         (.rdmsr, { $0.use { CPU($0).readMSR(OpCursor($1)) } }),
         (.wrmsr, { $0.use({ CPU($0).writeMSR(OpCursor($1)) }, ends: true) }),
-        (.cpuid, { $0.use { CPU($0).identify(OpCursor($1)) } }),
+        (.cpuid, { $0.use({ CPU($0).identify(OpCursor($1)) }, ends: true) }),
         (.rdtsc, { $0.use { CPU($0).readTimeStamp(OpCursor($1), withAux: false) } }),
         (.rdtscp, { $0.use { CPU($0).readTimeStamp(OpCursor($1), withAux: true) } }),
         (.rdpmc, { $0.use { cpu, _ in CPU(cpu).stopped(.generalProtection) } }),
@@ -49,7 +49,7 @@ extension CPU {
     }
 
     func writeMSR(_ cursor: OpCursor) -> UInt {
-        lastInstruction(cursor) { () throws(Stop) in
+        serializingInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             if let answer = processor.transaction.msrAnswer {
                 guard !answer.error else { throw .generalProtection }
@@ -85,7 +85,8 @@ extension CPU {
         rbx = UInt64(answer.ebx)
         rcx = UInt64(answer.ecx)
         rdx = UInt64(answer.edx)
-        return cursor.next
+        serialize()
+        return leave(cursor)
     }
 
     func readTimeStamp(_ cursor: OpCursor, withAux: Bool) -> UInt {

@@ -17,8 +17,8 @@ extension Interpreter {
         (.verr, { lowerSelector(&$0) { CPU($0).verify(OpCursor($1), forWrite: false) } }),
         (.verw, { lowerSelector(&$0) { CPU($0).verify(OpCursor($1), forWrite: true) } }),
         (.arpl, { lowerAdjust(&$0) }),
-        (.lldt, { lowerSelector(&$0) { CPU($0).loadLocalTable(OpCursor($1)) } }),
-        (.ltr, { lowerSelector(&$0) { CPU($0).loadTask(OpCursor($1)) } }),
+        (.lldt, { lowerSelector(&$0, ends: true) { CPU($0).loadLocalTable(OpCursor($1)) } }),
+        (.ltr, { lowerSelector(&$0, ends: true) { CPU($0).loadTask(OpCursor($1)) } }),
         (.sldt, { lowerStore(&$0, .ldtr) }),
         (.str, { lowerStore(&$0, .tr) }),
     ]
@@ -68,11 +68,11 @@ extension Interpreter {
         return l.use(handler)
     }
 
-    private static func lowerSelector(_ l: inout Lowering, _ handler: Op.Handler) -> Bool {
+    private static func lowerSelector(_ l: inout Lowering, ends: Bool = false, _ handler: Op.Handler) -> Bool {
         guard !l.mode.contains(.realOrV86) else { return false }
         l.setGeneral(l.operand0)
         l.op.source = l.op.destination
-        return l.use(handler)
+        return l.use(handler, ends: ends)
     }
 
     private static func lowerAdjust(_ l: inout Lowering) -> Bool {
@@ -250,14 +250,14 @@ extension CPU {
     }
 
     func loadLocalTable(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        serializingInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             try loadLDT(try word(cursor, cursor.op.source))
         }
     }
 
     func loadTask(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
+        serializingInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
             try loadTaskRegister(try word(cursor, cursor.op.source))
         }

@@ -1,4 +1,5 @@
 import GuestMemory
+import Synchronization
 import X86
 
 /// The slow path of guest memory accesses: translation, fills of the TLB, MMIO, accesses that cross a page, stores to
@@ -152,7 +153,7 @@ extension CPU {
         let (address, translation) = try physical(linear, intent, segment: segment, user: user)
         if let region = unsafe processor.memory.region(at: address), unsafe intent != .write || !region.pointee.readOnly
         {
-            if intent == .write { try claimForWrite(unsafe region.pointee, address, size) }
+            if intent == .write { _ = try claimForWrite(unsafe region.pointee, address, size) }
             if user == isUser { unsafe fill(linear, translation, region) }
             let host = unsafe region.pointee.host + Int(address - region.pointee.base)
             return unsafe CPU.load(host, size)
@@ -161,22 +162,37 @@ extension CPU {
         return try readMMIO(address, size: size)
     }
 
-    /// A store of `size` bytes is about to happen: code that was decoded from them must go, and the page be logged.
-    private func claimForWrite(_ region: MemoryRegion, _ address: UInt64, _ size: Int) throws(Stop) {
+    /// A store of `size` bytes is about to happen: the page is logged. True where code was decoded from the page:
+    /// `noteCodeStore` is to follow the store.
+    private func claimForWrite(_ region: MemoryRegion, _ address: UInt64, _ size: Int) throws(Stop) -> Bool {
         let page = Int((address - region.base) >> 12)
         let held = region.pages.codeLines(page)
-        if held != 0 {
-            let first = Int(address & 0xFFF) / 64, last = (Int(address & 0xFFF) + size - 1) / 64
-            let touched = held & (UInt64.max << UInt64(first)) & (UInt64.max >> UInt64(63 - last))
-            if touched != 0 {
-                // The running block may be among the victims: the store is made by itself, between blocks.
-                guard processor.transaction.isCareful else { throw .careful }
-                region.pages.removeCodeLines(page, touched)
-                state.codeGeneration &+= 1
-                processor.host.codeChanged()
-            }
+        if held & CPU.lines(address, size) != 0, !processor.transaction.isCareful {
+            // The running block may be among the victims: the store is made by itself, between blocks.
+            throw .careful
         }
         region.pages.markDirty(page)
+        return held != 0
+    }
+
+    /// The lines of a page that a store touches.
+    private static func lines(_ address: UInt64, _ size: Int) -> UInt64 {
+        let first = Int(address & 0xFFF) / 64, last = (Int(address & 0xFFF) + size - 1) / 64
+        return (UInt64.max << UInt64(first)) & (UInt64.max >> UInt64(63 - last))
+    }
+
+    /// A store to a page of code has happened: what was decoded from those bytes must go, on every vCPU.
+    private func noteCodeStore(_ address: UInt64, _ size: Int) {
+        // Whoever marks lines after this sees the store.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        guard let region = unsafe processor.memory.region(at: address) else { return }
+        let records = unsafe region.pointee.pages
+        let page = unsafe Int((address - region.pointee.base) >> 12)
+        let touched = records.codeLines(page) & CPU.lines(address, size)
+        if touched == 0 { return }
+        records.removeCodeLines(page, touched)
+        state.codeGeneration &+= 1
+        processor.host.codeChanged()
     }
 
     @inline(__always) private static func load(_ host: UnsafeMutableRawPointer, _ size: Int) -> UInt64 {
@@ -230,7 +246,8 @@ extension CPU {
 
     /// Where a store goes: host memory, or a device at a guest-physical address.
     @safe private enum Target {
-        case memory(UnsafeMutableRawPointer)
+        /// `code`: the guest-physical address, where the page holds code.
+        case memory(UnsafeMutableRawPointer, code: UInt64?)
         case device(UInt64)
 
         var isDevice: Bool { if case .device = self { true } else { false } }
@@ -241,14 +258,15 @@ extension CPU {
         guard let region = unsafe processor.memory.region(at: address), unsafe !region.pointee.readOnly else {
             return .device(address)
         }
-        try claimForWrite(unsafe region.pointee, address, size)
+        let holdsCode = try claimForWrite(unsafe region.pointee, address, size)
         if user == isUser { unsafe fill(linear, translation, region) }
-        return unsafe .memory(region.pointee.host + Int(address - region.pointee.base))
+        let host = unsafe region.pointee.host + Int(address - region.pointee.base)
+        return unsafe .memory(host, code: holdsCode ? address : nil)
     }
 
     private func store(_ target: Target, _ value: UInt64, _ size: Int) {
         switch target {
-        case .memory(let host):
+        case .memory(let host, let code):
             switch size {
             case 1: unsafe host.storeBytes(of: UInt8(truncatingIfNeeded: value), as: UInt8.self)
             case 2: unsafe host.storeBytes(of: UInt16(truncatingIfNeeded: value), as: UInt16.self)
@@ -260,6 +278,7 @@ extension CPU {
                         of: UInt8(truncatingIfNeeded: value >> UInt64(8 * index)), toByteOffset: index, as: UInt8.self)
                 }
             }
+            if let code { noteCodeStore(code, size) }
         case .device(let address):
             if processor.host.writeMMIO(address, size: size, value: value) { return }
             processor.transaction.writes.append((address, value, size))
@@ -322,17 +341,19 @@ extension CPU {
     func modifyLocked<W: OperandWidth>(_ linear: UInt64, _ segment: SegmentName, _ change: (W) throws(Stop) -> W)
         throws(Stop)
     {
-        if let host = unsafe try hostAddressForLock(linear, size: W.bytes, segment) {
-            let place = unsafe AtomicPlace<W>(host)
+        if let locked = try lockedPlace(linear, size: W.bytes, segment) {
+            let place = unsafe AtomicPlace<W>(locked.host)
             var old = place.load()
             while true {
                 let (done, current) = place.compareExchange(expected: old, desired: try change(old))
-                if done { return }
+                if done { break }
                 old = current
             }
+            finish(locked, size: W.bytes)
+            return
         }
         var outcome: Result<Void, Stop> = .success(())
-        processor.host.exclusively {
+        exclusively {
             do throws(Stop) {
                 let old: W = try readForWrite(linear, segment)
                 try write(linear, segment, try change(old))
@@ -343,18 +364,26 @@ extension CPU {
         try outcome.get()
     }
 
-    /// The host address of a whole operand in writable memory of one page; nil where it crosses pages or is a device.
-    func hostAddressForLock(_ linear: UInt64, size: Int, _ segment: SegmentName) throws(Stop)
-        -> UnsafeMutableRawPointer?
-    {
-        if let host = unsafe hostAddressForWrite(linear, size: size) { return unsafe host }
+    /// Where a LOCK'd access goes to. SAFETY: `host` holds the whole operand, until the next boundary.
+    @safe struct LockedPlace {
+        @unsafe let host: UnsafeMutableRawPointer
+        fileprivate var code: UInt64?
+    }
+
+    /// A whole operand in writable memory of one page; nil where it crosses pages or is a device. `finish` follows the access.
+    func lockedPlace(_ linear: UInt64, size: Int, _ segment: SegmentName) throws(Stop) -> LockedPlace? {
+        if let host = unsafe hostAddressForWrite(linear, size: size) { return unsafe LockedPlace(host: host) }
         let linear = wrapped(linear)
         try watch(linear, size: size, .write, segment)
         guard Int(linear & 0xFFF) + size <= 4096 else { return nil }
-        guard case .memory(let host) = try target(linear, size: size, segment: segment, user: isUser) else {
+        guard case .memory(let host, let code) = try target(linear, size: size, segment: segment, user: isUser) else {
             return nil
         }
-        return unsafe host
+        return unsafe LockedPlace(host: host, code: code)
+    }
+
+    func finish(_ locked: LockedPlace, size: Int) {
+        if let code = locked.code { noteCodeStore(code, size) }
     }
 
     // MARK: Fetching

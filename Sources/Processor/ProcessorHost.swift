@@ -30,15 +30,22 @@ public protocol ProcessorHost: AnyObject {
     /// VMCALL/VMMCALL: true when answered (result in RAX already), false for an exit to the client.
     func hypercall() -> Bool
 
-    /// Other vCPUs must compare their decoded code again (`codeChanged`) or drop write translations (`newCodePage`).
+    /// Other vCPUs must compare their decoded code again.
     func codeChanged()
-    func newCodePage()
+    /// Other vCPUs must drop write translations; true where one of them is running guest code.
+    func newCodePage() -> Bool
+    /// This vCPU has dropped its write translations, as another asked.
+    func droppedWrites()
+    /// Another vCPU that is running guest code has been asked to drop its write translations, and has not done so yet.
+    var othersMayHoldWrites: Bool { get }
     /// Runs `body` while no other vCPU of the VM runs guest code (split locks).
     func exclusively(_ body: () -> Void)
 }
 
 extension ProcessorHost {
     public var hasLocalAPIC: Bool { true }
+    public func droppedWrites() {}
+    public var othersMayHoldWrites: Bool { false }
 }
 
 public enum MSRAnswer: Sendable, Equatable {
@@ -104,4 +111,6 @@ public struct ExitRequest: OptionSet, Sendable {
     public static let deferredWrites = ExitRequest(rawValue: 128)
     /// A page of which this vCPU may hold a write translation has begun to hold code.
     public static let newCodePage = ExitRequest(rawValue: 256)
+    /// Another vCPU has dropped its write translations: what it stored until then can be seen.
+    public static let settleCode = ExitRequest(rawValue: 512)
 }

@@ -59,6 +59,8 @@ internal import X86
     var isStepping = false
     /// The guest's CPUID names AMD or Hygon.
     var isAMD = false
+    /// The reading of `AddressSpace.codePages` at which decoded code was last known to be true to memory.
+    var settledCodePages = CodePageCount.Reading.none
     /// CS's limit that the present lookups were checked against.
     var codeLimit: UInt32 = 0
     /// CPL is hidden while the processor reaches its own tables and stacks (`CPU.asSupervisor`).
@@ -161,6 +163,11 @@ internal import X86
         guard unsafe cpu.requests.pointee.load(ordering: .relaxed) & what.rawValue != 0 else { return false }
         return unsafe cpu.requests.pointee.bitwiseAnd(~what.rawValue, ordering: .sequentiallyConsistent).oldValue
             & what.rawValue != 0
+    }
+
+    /// Whether a request is still to be served. Any thread, any time.
+    public func isRequested(_ what: ExitRequest) -> Bool {
+        unsafe cpu.requests.pointee.load(ordering: .sequentiallyConsistent) & what.rawValue != 0
     }
 
     var pendingRequests: ExitRequest { unsafe ExitRequest(rawValue: cpu.requests.pointee.load(ordering: .acquiring)) }

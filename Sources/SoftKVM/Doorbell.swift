@@ -70,6 +70,11 @@ internal import Synchronization
         rouse()
     }
 
+    /// Whether the vCPU runs guest code with a request that it has not served. One that does not serves it when it enters.
+    func owes(_ what: ExitRequest) -> Bool {
+        processor.isRequested(what) && isInGuest.load(ordering: .sequentiallyConsistent)
+    }
+
     /// The chipset has something for the vCPU.
     func chipsetEvent() {
         let pending = status?.pending ?? []

@@ -161,6 +161,23 @@ extension VirtualCPU: ProcessorHost {
     // MARK: Other vCPUs
 
     func codeChanged() { world.forEach(except: doorbell) { $0.request(.codeChanged) } }
-    func newCodePage() { world.forEach(except: doorbell) { $0.request(.newCodePage) } }
+    func droppedWrites() { world.forEach(except: doorbell) { $0.request(.settleCode) } }
+
+    func newCodePage() -> Bool {
+        var isAwaited = false
+        world.forEach(except: doorbell) { bell in
+            bell.request(.newCodePage)
+            // One that enters guest code after this sees the request first.
+            if bell.isInGuest.load(ordering: .sequentiallyConsistent) { isAwaited = true }
+        }
+        return isAwaited
+    }
+
+    var othersMayHoldWrites: Bool {
+        var areOwed = false
+        world.forEach(except: doorbell) { if $0.owes(.newCodePage) { areOwed = true } }
+        return areOwed
+    }
+
     func exclusively(_ body: () -> Void) { world.whileStopped(own: doorbell, body) }
 }

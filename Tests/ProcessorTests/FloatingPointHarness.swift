@@ -196,6 +196,6 @@ final class NoHost: ProcessorHost {
     func acknowledgeInterrupt() -> UInt8? { nil }
     func hypercall() -> Bool { false }
     func codeChanged() {}
-    func newCodePage() {}
+    func newCodePage() -> Bool { false }
     func exclusively(_ body: () -> Void) { body() }
 }

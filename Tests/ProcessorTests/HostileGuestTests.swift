@@ -383,7 +383,7 @@ final class HostileGuest: ProcessorHost {
     func acknowledgeInterrupt() -> UInt8? { random.chance(70) ? random.byte() : nil }
     func hypercall() -> Bool { random.chance(50) }
     func codeChanged() {}
-    func newCodePage() {}
+    func newCodePage() -> Bool { false }
     func exclusively(_ body: () -> Void) { body() }
 }
 

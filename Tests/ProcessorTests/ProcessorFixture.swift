@@ -151,7 +151,7 @@ import X86
     func acknowledgeInterrupt() -> UInt8? { nil }
     func hypercall() -> Bool { true }
     func codeChanged() {}
-    func newCodePage() {}
+    func newCodePage() -> Bool { false }
     func exclusively(_ body: () -> Void) { body() }
 }
 

@@ -55,7 +55,7 @@ final class BareHost: ProcessorHost {
     func acknowledgeInterrupt() -> UInt8? { interrupts.isEmpty ? nil : interrupts.removeFirst() }
     func hypercall() -> Bool { answersHypercalls }
     func codeChanged() {}
-    func newCodePage() {}
+    func newCodePage() -> Bool { false }
     func exclusively(_ body: () -> Void) { body() }
 }
 

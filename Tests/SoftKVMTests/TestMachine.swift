@@ -63,10 +63,13 @@ final class TestMachine: Sendable {
     }
 
     /// A vCPU in the mode, about to execute the code.
-    func makeCPU() throws -> VirtualCPU {
-        let cpu = try machine.makeVirtualCPU()
+    /// - Parameters:
+    ///   - id: 0 or more; the next free one if not given.
+    ///   - address: where it begins, unless it begins with a reset.
+    func makeCPU(id: UInt32? = nil, at address: UInt64 = Place.code) throws -> VirtualCPU {
+        let cpu = try machine.makeVirtualCPU(id: id)
         try cpu.setCPUID(try System(hypervisor).supportedCPUID())
-        if mode != .reset { try TestMachine.enter(mode, at: Place.code, cpu) }
+        if mode != .reset { try TestMachine.enter(mode, at: address, cpu) }
         return cpu
     }
 
