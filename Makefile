@@ -27,7 +27,7 @@ test: setup ## Run the tests, with guests booted in release mode
 	$(TEST)
 
 test-long: setup ## Run the tests, the heavy ones among them
-	@scripts/fetch-guests all
+	@scripts/fetch-guests long
 	MARTLET_LONG_TESTS=1 $(TEST)
 
 build: setup ## Build in release mode

@@ -4,7 +4,7 @@ import Testing
 
 @testable import VMM
 
-/// Debian's kernels, as `scripts/fetch-guests all` puts them into guests/.
+/// Guests, as `scripts/fetch-guests all` and `scripts/fetch-guests long` put them into guests/.
 enum Guests {
     static let directory: String = {
         var directory = URL(fileURLWithPath: #filePath)
@@ -17,7 +17,7 @@ enum Guests {
     /// Cancels the test, by name and with the reason, if a guest has not been fetched.
     static func require(_ names: String..., on hypervisor: Hypervisor = .software) throws {
         for name in names where !FileManager.default.isReadableFile(atPath: path(name)) {
-            try Test.cancel("guests/\(name) is not there: run scripts/fetch-guests all")
+            try Test.cancel("guests/\(name) is not there: run scripts/fetch-guests all, or long for make test-long")
         }
         guard hypervisor == .software else { return }
         #if DEBUG
@@ -50,7 +50,7 @@ enum Guests {
         return (outcome, console.text)
     }
 
-    private func expectHealthy(_ text: String, cpus: Int, machine: String = "x86_64") {
+    static func expectHealthy(_ text: String, cpus: Int, machine: String = "x86_64") {
         #expect(text.contains("Martlet guest: init reached, \(cpus) CPU(s) online, \(machine)"), "\(text.suffix(2000))")
         for trouble in [
             "WARNING:", "BUG:", "Oops", "Call Trace", "Kernel panic", "general protection", "unchecked MSR",
@@ -62,19 +62,19 @@ enum Guests {
 
     @Test(arguments: [1, 2, 4]) func cloudKernelReachesInit(cpus: Int) async throws {
         let (outcome, text) = try await boot("vmlinuz", cpus: cpus)
-        expectHealthy(text, cpus: cpus)
+        Self.expectHealthy(text, cpus: cpus)
         #expect(outcome.isPowerOff, "\(outcome)")
     }
 
     @Test(arguments: [BootProtocol.pvh, .elf]) func vmlinuxReachesInit(wanted: BootProtocol) async throws {
         let (outcome, text) = try await boot("vmlinux", by: wanted)
-        expectHealthy(text, cpus: 1)
+        Self.expectHealthy(text, cpus: 1)
         #expect(outcome.isPowerOff, "\(outcome)")
     }
 
     @Test func i686KernelReachesInit() async throws {
         let (outcome, text) = try await boot("vmlinuz-i686", "initramfs-i686", by: .linux32)
-        expectHealthy(text, cpus: 1, machine: "i686")
+        Self.expectHealthy(text, cpus: 1, machine: "i686")
         #expect(outcome.isPowerOff, "\(outcome)")
     }
 
@@ -100,7 +100,7 @@ enum Guests {
     ])
     func reboots(word: String, source: String) async throws {
         let (outcome, text) = try await boot("vmlinuz", commandLine: "martlet.then=reboot \(word)")
-        expectHealthy(text, cpus: 1)
+        Self.expectHealthy(text, cpus: 1)
         #expect(outcome.resetSource == source, "\(outcome)")
     }
 
