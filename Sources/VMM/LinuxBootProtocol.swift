@@ -56,7 +56,16 @@ extension LinuxImage {
     /// The preferred address: a relocatable kernel would move itself there from anywhere lower.
     private var loadAddress: UInt64 {
         get throws(BootError) {
-            guard isRelocatable else { return preferredAddress }
+            guard isRelocatable else {
+                guard preferredAddress >= LowMemory.highMemory else {
+                    throw .malformed(
+                        file: file,
+                        what:
+                            "it wants to be at 0x\(String(preferredAddress, radix: 16)), below 1 MiB, where boot data lies"
+                    )
+                }
+                return preferredAddress
+            }
             guard let address = aligned(max(preferredAddress, LowMemory.highMemory), to: alignment) else {
                 throw .malformed(file: file, what: "its preferred address is beyond any memory")
             }

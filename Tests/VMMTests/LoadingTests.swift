@@ -80,6 +80,13 @@ import Testing
         }
     }
 
+    @Test func whatWouldLieOnBootDataIsRefused() throws {
+        var file = GuestBuilder.bzImage([0x11], preferredAddress: 0x7000)
+        file[0x234] = 0  // relocatable_kernel
+        let image = try KernelImage(file, file: "k")
+        #expect(throws: BootError.self) { try image.load(into: memory, BootMaterial(commandLine: "")) }
+    }
+
     @Test func elfByPVH() throws {
         let initrd = try TemporaryFile([7, 8, 9])
         let image = try KernelImage(GuestBuilder.elf([0x11], pvhEntry: 0x10_0000), file: "k")
