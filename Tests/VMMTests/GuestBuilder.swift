@@ -1,33 +1,3 @@
-import Devices
-import Synchronization
-import Testing
-import VMM
-
-#if canImport(Glibc)
-    import Glibc
-#endif
-
-/// Files that exist as long as a test does.
-final class TemporaryFile {
-    let path: String
-
-    init(_ bytes: [UInt8]) throws {
-        var template = Array("/tmp/martlet-test-XXXXXX".utf8CString)
-        let descriptor = unsafe mkstemp(&template)
-        try #require(descriptor >= 0)
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        var done = 0
-        while done < bytes.count {
-            let count = unsafe bytes[done...].withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
-            try #require(count > 0)
-            done += count
-        }
-        close(descriptor)
-    }
-
-    deinit { _ = unsafe unlink(path) }
-}
-
 /// Little-endian bytes.
 func bytes<T: FixedWidthInteger>(_ value: T) -> [UInt8] {
     (0..<T.bitWidth / 8).map { UInt8(truncatingIfNeeded: value >> T($0 * 8)) }
@@ -108,46 +78,4 @@ enum GuestBuilder {
     static let halt: [UInt8] = [0xf4, 0xeb, 0xfd]
     /// lidt [esp] with a limit of 0; int3: nothing can be delivered, so the processor shuts down.
     static let tripleFault: [UInt8] = [0x6a, 0x00, 0x6a, 0x00, 0x0f, 0x01, 0x1c, 0x24, 0x0f, 0x0b]
-}
-
-/// A console that keeps what the guest sent, and types what it is told to.
-final class CapturedConsole: MachineConsole {
-    private struct State {
-        var port: UART16550?
-        var text: [UInt8] = []
-        var input: [UInt8]
-        /// What to do once the last line says this.
-        var expectation: (text: String, act: @Sendable () -> Void)?
-    }
-    private let state: Mutex<State>
-
-    init(typing input: String = "") { state = Mutex(State(input: Array(input.utf8))) }
-
-    var text: String { state.withLock { String(decoding: $0.text, as: UTF8.self) } }
-
-    func connect(_ port: UART16550) { state.withLock { $0.port = port } }
-    func disconnect(_ port: UART16550) { state.withLock { if $0.port === port { $0.port = nil } } }
-
-    /// Calls `act` when the guest ends a line with this in it.
-    func expect(_ text: String, _ act: @escaping @Sendable () -> Void) {
-        state.withLock { $0.expectation = (text, act) }
-    }
-
-    func transmit(_ byte: UInt8) {
-        let act = state.withLock { state -> (@Sendable () -> Void)? in
-            state.text.append(byte)
-            guard byte == 10, let expectation = state.expectation else { return nil }
-            let line = state.text.dropLast().split(separator: 10).last ?? []
-            guard String(decoding: line, as: UTF8.self).contains(expectation.text) else { return nil }
-            state.expectation = nil
-            return expectation.act
-        }
-        act?()
-    }
-    func roomAvailable() {
-        let (port, input) = state.withLock { ($0.port, $0.input) }
-        guard let port, !input.isEmpty else { return }
-        let taken = port.receive(input)
-        state.withLock { $0.input.removeFirst(min(taken, $0.input.count)) }
-    }
 }

@@ -94,11 +94,12 @@ import Testing
     }
 
     /// What 64-bit mode lacks is not written again as something else.
-    @Test(arguments: [
-        ([0x61], CodeSize.bits32), ([0x53], .bits32), ([0x8F, 0x00], .bits32), ([0xFF, 0x55, 0x10], .bits16),
-        ([0xFF, 0xE1], .bits16), ([0x0F, 0x01, 0x4D, 0x10], .bits16), ([0xF3, 0x0F, 0xC7, 0xF9], .bits32),
-        ([0x66, 0x0F, 0x38, 0x82, 0x45, 0x10], .bits16), ([0x66, 0xFF, 0xD1], .bits32),
-    ] as [([UInt8], CodeSize)])
+    @Test(
+        arguments: [
+            ([0x61], CodeSize.bits32), ([0x53], .bits32), ([0x8F, 0x00], .bits32), ([0xFF, 0x55, 0x10], .bits16),
+            ([0xFF, 0xE1], .bits16), ([0x0F, 0x01, 0x4D, 0x10], .bits16), ([0xF3, 0x0F, 0xC7, 0xF9], .bits32),
+            ([0x66, 0x0F, 0x38, 0x82, 0x45, 0x10], .bits16), ([0x66, 0xFF, 0xD1], .bits32),
+        ] as [([UInt8], CodeSize)])
     func reencodesNothingThat64BitModeLacks(bytes: [UInt8], codeSize: CodeSize) throws {
         let instruction = try Decoder.decode(bytes, codeSize: codeSize)
         #expect(Encoder.reencode(instruction, bytes: bytes, memoryBase: .r13, general: { $0 }) == nil)
