@@ -6,6 +6,8 @@
 KERNEL ?= guests/vmlinuz
 INITRD ?= guests/initramfs
 ARGS ?=
+SECONDS ?= 60
+FUZZ ?=
 
 # Tests see into modules, which costs speed: they have a build of their own, so that neither build undoes the other.
 TEST = swift test -c release -Xswiftc -enable-testing --scratch-path .build-tests
@@ -39,10 +41,10 @@ bench: guests build ## Compare with QEMU TCG, interleaved, as ratios
 
 lint: ## Check imports and layout
 	swift build --explicit-target-dependency-import-check error
-	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	swift format lint --strict --recursive --parallel Sources Tests Fuzzers/Sources Package.swift Fuzzers/Package.swift
 
 format: ## Lay out the sources
-	swift format --in-place --recursive --parallel Sources Tests Package.swift
+	swift format --in-place --recursive --parallel Sources Tests Fuzzers/Sources Package.swift Fuzzers/Package.swift
 
 coverage: setup ## Run the tests and say what they reach
 	@scripts/fetch-guests all
@@ -64,8 +66,8 @@ sanitize: setup ## Run the tests under the thread and address sanitizers
 	LSAN_OPTIONS="suppressions=$(CURDIR)/scripts/address-sanitizer.supp" \
 		swift test --sanitize=address --scratch-path .build-address $(UNSANITIZED)
 
-fuzz: setup ## Feed the kernel loaders and the decoder random input for a while
-	MARTLET_LONG_TESTS=1 $(TEST) --filter 'Corrupt|Fuzz|Random'
+fuzz: setup ## Fuzz for SECONDS each, or FUZZ="decoder page-walk interpreter boot-file" alone
+	@scripts/fuzz $(SECONDS) $(FUZZ)
 
 SECONDS ?= 60
 SEED ?=
@@ -79,4 +81,4 @@ instructions: setup ## Write docs/instructions.md: what shows each instruction r
 	MARTLET_LONG_TESTS=1 MARTLET_INSTRUCTION_REPORT=$(CURDIR)/docs/instructions.md $(TEST) --filter CPUOracleTests/everyRowInEveryForm
 
 clean: ## Remove what was built; fetched guests stay
-	rm -rf .build .build-*
+	rm -rf .build .build-* .fuzz/bin

@@ -1,0 +1,1 @@
+../../../Tests/VMMTests/GuestBuilder.swift
