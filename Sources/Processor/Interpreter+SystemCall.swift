@@ -88,9 +88,7 @@ extension CPU {
     func systemEnter(_ cursor: OpCursor) -> UInt {
         transferAndGoOn { () throws(Stop) in
             guard isProtected else { throw .generalProtection }
-            if isLongMode, processor.isAMD {
-                throw state.cpl == 0 ? .invalidOpcode : .generalProtection
-            }
+            if isLongMode, processor.isAMD { throw .invalidOpcode }
             let selector = UInt16(truncatingIfNeeded: state.sysenterCS) & 0xFFFC
             guard selector != 0 else { throw .generalProtection }
             state.systemFlags &= ~(RFLAGS.VM.rawValue | RFLAGS.IF.rawValue | RFLAGS.RF.rawValue)

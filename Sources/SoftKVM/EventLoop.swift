@@ -110,6 +110,8 @@ internal import Synchronization
             polled.removeAll(keepingCapacity: true)
             tokens.removeAll(keepingCapacity: true)
             polled.append(pollfd(fd: awake, events: Int16(POLLIN), revents: 0))
+            // What the last sleep was for counts no more: whoever changes the deadline from here on writes to the pipe.
+            wait.withLock { $0.until = nil }
             let deadline = chipset?.nextDeadline
             wait.withLock { wait in
                 for source in wait.sources {
@@ -126,9 +128,10 @@ internal import Synchronization
             }
             sleep(&polled, deadline.map { $0 - now })
             if polled[0].revents != 0 {
-                woken.store(false, ordering: .sequentiallyConsistent)
                 var sink: UInt64 = 0
                 _ = unsafe read(awake, &sink, 8)
+                // After the read, which would take away the byte of who comes in between.
+                woken.store(false, ordering: .sequentiallyConsistent)
             }
             for (index, token) in tokens.enumerated() where polled[index + 1].revents & Int16(POLLIN) != 0 {
                 wait.withLock { wait in wait.sources.first { $0.token == token }?.handler() }

@@ -84,7 +84,7 @@ enum Guests {
         if MachineConfiguration.hostMemory < size { try Test.cancel("the host has less than 4 GiB") }
         let (outcome, text) = try await boot(
             "vmlinuz", memorySize: size, commandLine: "martlet.then=poweroff cryptomgr.notests")
-        expectHealthy(text, cpus: 1)
+        BootTests.expectHealthy(text, cpus: 1)
         #expect(text.contains("[mem 0x0000000100000000-0x000000013fffffff] usable"), "\(text.prefix(2000))")
         let line = text.split(whereSeparator: \.isNewline).first { $0.contains("Memory: ") } ?? ""
         let total = line.split(separator: "/").dropFirst().first?.prefix { $0.isNumber }
