@@ -7,6 +7,7 @@ KERNEL ?= guests/vmlinuz
 INITRD ?= guests/initramfs
 ARGS ?=
 SECONDS ?= 60
+SEED ?=
 FUZZ ?=
 
 # Tests see into modules, which costs speed: they have a build of their own, so that neither build undoes the other.
@@ -68,9 +69,6 @@ sanitize: setup ## Run the tests under the thread and address sanitizers
 
 fuzz: setup ## Fuzz for SECONDS each, or FUZZ="decoder page-walk interpreter boot-file" alone
 	@scripts/fuzz $(SECONDS) $(FUZZ)
-
-SECONDS ?= 60
-SEED ?=
 
 fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS; findings go to findings/
 	swift build -c release --product cpu-oracle
