@@ -69,6 +69,8 @@ extension CPU {
             if CPU.isCanonical(linear), CPU.isCanonical(last) { return }
         } else {
             if linear > 0xFFFF_FFFF || last <= 0xFFFF_FFFF || self[segment: segment].base != 0 { return }
+            // The processor's own accesses to tables and stacks wrap; what limits them is checked where they are made.
+            if processor.actsAsSupervisor { return }
         }
         throw segment == .ss ? .stackFault : .generalProtection
     }

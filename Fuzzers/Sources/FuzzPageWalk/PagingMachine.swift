@@ -95,6 +95,6 @@ private final class PagingHost: ProcessorHost {
     func acknowledgeInterrupt() -> UInt8? { nil }
     func hypercall() -> Bool { false }
     func codeChanged() {}
-    func newCodePage() {}
+    func newCodePage() -> Bool { false }
     func exclusively(_ body: () -> Void) { body() }
 }
