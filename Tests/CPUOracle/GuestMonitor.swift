@@ -115,7 +115,8 @@ struct GuestMonitor {
         for register in (0..<16 as Range<UInt8>) where register != rsp {
             code += load(register, from: Physical.input + UInt64(register) * 8)
         }
-        code += [0x48, 0xC7, 0xC4] + NativeServer.littleEndian(GuestMonitor.base + Physical.frame).prefix(4)  // mov rsp, frame
+        // mov rsp, frame
+        code += [0x48, 0xC7, 0xC4] + NativeServer.littleEndian(GuestMonitor.base + Physical.frame).prefix(4)
         code += [0x48, 0xCF]  // iretq
 
         // An end: the registers as the event's delivery has left them, and its frame.
@@ -125,7 +126,8 @@ struct GuestMonitor {
         }
         code += [0xF3, 0x48, 0x0F, 0xAE, 0xC0] + move(rax, to: Physical.output + UInt64(OracleState.Offset.fsBase))
         code += [0xF3, 0x48, 0x0F, 0xAE, 0xC8] + move(rax, to: Physical.output + UInt64(OracleState.Offset.gsBase))
-        code += [0x0F, 0x20, 0xD0] + move(rax, to: Physical.output + UInt64(OracleState.Offset.size + 8))  // mov rax, cr2
+        // mov rax, cr2
+        code += [0x0F, 0x20, 0xD0] + move(rax, to: Physical.output + UInt64(OracleState.Offset.size + 8))
         // The frame without an error code: its five words end at the stack's top.
         for (offset, field) in [
             (0x28, OracleState.Offset.rip), (0x18, OracleState.Offset.rflags), (0x10, Int(rsp) * 8),
