@@ -89,7 +89,9 @@ extension CPU {
     /// Reads a descriptor table or a TSS, which the processor does as the supervisor whatever CPL is.
     @inline(__always) func readTable<W: OperandWidth>(_ linear: UInt64, as type: W.Type = W.self) throws(Stop) -> W {
         let acCounts = state.cr4 & CR4.SMAP.rawValue != 0 && hasFlag(.AC)
-        if state.cpl != 3, !processor.isStepping, !acCounts { return try read(wrapped(linear), .ds) }
+        // One that crosses a page may wrap at 4 GiB, which an operand of DS may not.
+        let isWithinPage = Int(linear & 0xFFF) + W.bytes <= 4096
+        if isWithinPage, state.cpl != 3, !processor.isStepping, !acCounts { return try read(wrapped(linear), .ds) }
         return try readSystem(linear)
     }
 

@@ -105,7 +105,7 @@ import Synchronization
         }
     }
 
-    /// Runs a case; its memory is `image` until the next one.
+    /// Runs a case; its memory is there until the next one.
     public func run(_ test: OracleCase) -> OracleEnd {
         prepare(test)
         watchdog.began()
@@ -185,13 +185,6 @@ import Synchronization
             }
         }
         return differences
-    }
-
-    /// The memory that the last case left: the data, then the stack.
-    public var image: [UInt8] {
-        let (data, stack) = (Int(GuestMonitor.Physical.dataWindow), Int(GuestMonitor.Physical.stackWindow))
-        return unsafe Array(UnsafeRawBufferPointer(start: base + data, count: OracleWindows.dataSize))
-            + Array(UnsafeRawBufferPointer(start: base + stack, count: OracleWindows.stackSize))
     }
 }
 

@@ -105,7 +105,7 @@ struct GuestMonitor {
     }
 
     private mutating func writeCode(_ memory: GuestMemory) throws {
-        let (rax, rdx, rsp): (UInt8, UInt8, UInt8) = (0, 2, 4)
+        let (rax, rsp): (UInt8, UInt8) = (0, 4)
         entry = GuestMonitor.base + Physical.code
         // The state: FPU and vectors, the bases, the registers, then the frame.
         code += [0xB8, 7, 0, 0, 0, 0x31, 0xD2]  // mov eax, 7; xor edx, edx
@@ -136,7 +136,6 @@ struct GuestMonitor {
         }
         code += [0xB8, 7, 0, 0, 0, 0x31, 0xD2]
         code += [0x48, 0x0F, 0xAE] + absolute(4, Physical.output + UInt64(OracleState.Offset.xsave))  // xsave64
-        _ = rdx
         code += [0xE6, GuestMonitor.port]  // out port, al
         code += [0xE9] + displacement(to: 0)  // jmp entry
 
