@@ -156,11 +156,11 @@ struct PagingCase {
     }
 
     /// The linear addresses of an access's bytes, by page.
-    private func pieces(_ linear: UInt64, _ size: Int, implicit: Bool) -> [(linear: UInt64, size: Int)] {
+    private func pieces(_ linear: UInt64, _ size: Int) -> [(linear: UInt64, size: Int)] {
         let inPage = min(size, 4096 - Int(linear & 0xFFF))
         var next = linear &+ UInt64(inPage)
-        // Tables may lie anywhere in long mode, whatever the mode of the code.
-        if !is64Bit, !implicit || reference.mode != .fourLevel { next &= 0xFFFF_FFFF }
+        // Tables wrap, but may lie anywhere in long mode, whatever the mode of the code. Operands don't wrap: `expect`.
+        if reference.mode != .fourLevel { next &= 0xFFFF_FFFF }
         return inPage == size ? [(linear, size)] : [(linear, inPage), (next, size - inPage)]
     }
 
@@ -170,7 +170,9 @@ struct PagingCase {
     private mutating func expect(
         _ linear: UInt64, _ size: Int, _ access: ReferenceWalk.Access, implicit: Bool = false
     ) -> Result<[(physical: UInt64, size: Int)], Expected> {
-        let pieces = pieces(linear, size, implicit: implicit)
+        // The limit ends a flat segment of 4 GiB too: processors have it so where vol. 3, 5.3 leaves it to them.
+        if !is64Bit, !implicit, linear + UInt64(size) > 1 << 32 { return .failure(Expected(.generalProtection)) }
+        let pieces = pieces(linear, size)
         if is64Bit, !pieces.allSatisfy({ isCanonical($0.linear) }) { return .failure(Expected(.generalProtection)) }
         var found: [(physical: UInt64, size: Int)] = []
         for piece in pieces {
