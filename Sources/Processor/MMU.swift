@@ -300,6 +300,7 @@ extension CPU {
                 return W(
                     truncatingIfNeeded: try readPart(linear, size: W.bytes, segment: .ds, intent: .read, user: false))
             }
+            if state.codeMode.codeSize == 8 { try checkCanonical(linear, size: W.bytes, .ds) }
             let next = wrapped(linear &+ UInt64(inPage))
             _ = try physical(linear, .read, segment: .ds, user: false)
             _ = try physical(next, .read, segment: .ds, user: false)
@@ -319,6 +320,7 @@ extension CPU {
                 store(try target(linear, size: W.bytes, segment: .ds, user: false), value, W.bytes)
                 return
             }
+            if state.codeMode.codeSize == 8 { try checkCanonical(linear, size: W.bytes, .ds) }
             let low = try target(linear, size: inPage, segment: .ds, user: false)
             let next = following(linear, inPage)
             let high = try target(next, size: W.bytes - inPage, segment: .ds, user: false)

@@ -11,6 +11,7 @@ final class BareHost: ProcessorHost {
     var hasLocalAPIC = true
     var interrupts: [UInt8] = []
     var isAMD = false
+    var physicalBits: UInt32 = 40
     var deniedMSRs: Set<UInt32> = []
     var msrReason: UInt32?
     var msrs: [UInt32: UInt64] = [:]
@@ -48,7 +49,7 @@ final class BareHost: ProcessorHost {
         case 7: (0, 1 | 1 << 7 | 1 << 20 | 1 << 10, 1 << 2, 0)
         case 0xD: subleaf == 0 ? (7, 0x340, 0x340, 0) : (7, 0, 0, 0)
         case 0x8000_0001: (0, 0, 0, 1 << 11 | 1 << 20 | 1 << 29)
-        case 0x8000_0008: (0x3028, 0, 0, 0)
+        case 0x8000_0008: (0x3000 | physicalBits, 0, 0, 0)
         default: (0, 0, 0, 0)
         }
     }

@@ -49,7 +49,12 @@ struct DecodingMode {
         guard case .success(let other) = decodeBuffer(bytes) else { report("\(self): not decoded from a buffer") }
         requireEqual(instruction, other, "from a buffer")
         for count in 0..<length {
-            guard case .failure(.truncated) = decode(Array(bytes[..<count])) else {
+            guard case .failure(let error) = decode(Array(bytes[..<count])) else {
+                report("\(self): \(count) bytes do")
+            }
+            // UD0's and UD1's operands need not be there with AMD's processors.
+            let needsOperands = vendor == .intel || ![.ud0, .ud1].contains(instruction.mnemonic)
+            guard error == .truncated || error == .invalid && !needsOperands else {
                 report("\(self): \(count) of \(length) bytes are not truncated")
             }
         }
