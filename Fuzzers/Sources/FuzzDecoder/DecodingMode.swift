@@ -98,12 +98,18 @@ struct DecodingMode {
 
     // MARK: Bytes that are none
 
+    /// They have no operands with AMD's processors, and are decoded with those of Intel's where these are there.
+    private func endsInUD0OrUD1(_ bytes: [UInt8]) -> Bool {
+        bytes.indices.dropLast().contains { bytes[$0] == 0x0F && [0xB9, 0xFF].contains(bytes[$0 + 1]) }
+    }
+
     func check(_ error: DecodeError, of bytes: [UInt8]) {
         guard case .failure(error) = decodeBuffer(bytes) else { report("\(self): \(error), but not from a buffer") }
         switch error {
         case .truncated: require(bytes.count < 15, "\(self): \(bytes.count) bytes truncated")
         case .tooLong: require(bytes.count >= 15, "\(self): \(bytes.count) bytes too long")
         case .invalid:
+            if vendor == .amd, endsInUD0OrUD1(bytes) { return }
             // Whatever comes after bytes that can't be an instruction, they can't be one.
             for filling: UInt8 in [0x00, 0xC0, 0xFF] {
                 let longer = bytes.prefix(15) + [UInt8](repeating: filling, count: 15)
