@@ -33,6 +33,7 @@ let package = Package(
         .library(name: "KVM", targets: ["KVM"]),
         .library(name: "VMM", targets: ["VMM"]),
         .executable(name: "martlet", targets: ["martlet"]),
+        .library(name: "martlet-kvm", type: .dynamic, targets: ["Preload"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -46,6 +47,7 @@ let package = Package(
         module("Processor", ["X86", "GuestMemory"]),
         module("Chipset"),
         module("SoftKVM", ["KVMABI", "X86", "Processor", "Chipset", "GuestMemory"]),
+        module("Preload", ["KVMABI", "SoftKVM"]),
         module("KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
         module("Devices", ["GuestMemory"]),
         module(
@@ -76,6 +78,7 @@ let package = Package(
         tests(of: "Processor", ["X86", "GuestMemory"]),
         tests(of: "Chipset"),
         tests(of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory", "X86", "Processor"], exclude: ["Guests"]),
+        tests(of: "Preload", ["martlet"], exclude: ["Clients"]),
         tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
         tests(of: "Devices", ["GuestMemory"]),
         tests(

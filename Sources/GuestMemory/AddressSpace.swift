@@ -8,6 +8,8 @@ internal import Synchronization
     // SAFETY: `storage` holds `count` initialised regions; it is replaced only while no vCPU runs (see above).
     private var storage: UnsafeMutablePointer<MemoryRegion>
     public private(set) var count = 0
+    /// Counts `replaceRegions`: what was kept of an earlier version's regions refers to nothing any more.
+    public private(set) var version: UInt64 = 0
     /// Pages that have begun to hold decoded code.
     public let codePages = CodePageCount()
 
@@ -26,6 +28,7 @@ internal import Synchronization
         unsafe storage = .allocate(capacity: sorted.count)
         unsafe storage.initialize(from: sorted, count: sorted.count)
         count = sorted.count
+        version &+= 1
     }
 
     /// The region that holds guest-physical `address`.

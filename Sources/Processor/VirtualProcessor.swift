@@ -61,6 +61,8 @@ internal import X86
     var isAMD = false
     /// The reading of `AddressSpace.codePages` at which decoded code was last known to be true to memory.
     var settledCodePages = CodePageCount.Reading.none
+    /// The version of the regions that `blocks` were decoded from.
+    private var memoryVersion: UInt64 = 0
     /// CS's limit that the present lookups were checked against.
     var codeLimit: UInt32 = 0
     /// CPL is hidden while the processor reaches its own tables and stacks (`CPU.asSupervisor`).
@@ -147,6 +149,10 @@ internal import X86
         tlb.flushAll(cpu)
         blocks.dropLookups()
         cpu.state.codeGeneration &+= 1
+        // Decoded blocks know the records of the region that they lie in.
+        guard memoryVersion != memory.version else { return }
+        memoryVersion = memory.version
+        blocks.removeAll()
     }
 
     // MARK: Requests from other threads

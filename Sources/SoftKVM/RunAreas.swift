@@ -86,25 +86,17 @@ internal import Synchronization
         return area
     }
 
-    /// `mmap` of a vCPU's handle: pages 0…2, any run of them.
-    /// - Throws: EINVAL for a misaligned offset or no length; ENODEV beyond the pages that there are.
-    func map(_ area: VirtualCPUArea, length: Int, offset: Int) throws(Errno) -> UnsafeMutableRawPointer {
+    /// Where pages of a vCPU's handle lie: 0…2, any run of them.
+    /// - Throws: EINVAL for a misaligned offset, no length, or beyond the pages that there are.
+    func pieces(_ area: VirtualCPUArea, length: Int, offset: Int) throws(Errno) -> [MappingPiece] {
         guard length > 0, offset >= 0, offset % RunAreas.pageSize == 0 else { throw .invalidArgument }
         let first = offset / RunAreas.pageSize
         let count = (length - 1) / RunAreas.pageSize + 1
         guard first <= RunAreas.ringPage, count <= RunAreas.ringPage + 1 - first else { throw .invalidArgument }
-        let reserved = unsafe mmap(nil, count * RunAreas.pageSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        guard let reserved = unsafe reserved, unsafe reserved != MAP_FAILED else { throw .outOfMemory }
-        for index in 0..<count {
-            let page = first + index
-            let place = page == RunAreas.ringPage ? 0 : area.fileOffset + page * RunAreas.pageSize
-            let target = unsafe reserved + index * RunAreas.pageSize
-            let protection = PROT_READ | PROT_WRITE
-            if unsafe mmap(target, RunAreas.pageSize, protection, MAP_SHARED | MAP_FIXED, file, place) == MAP_FAILED {
-                unsafe munmap(reserved, count * RunAreas.pageSize)
-                throw .outOfMemory
-            }
+        return (first..<first + count).map { page in
+            MappingPiece(
+                descriptor: file, length: RunAreas.pageSize,
+                offset: page == RunAreas.ringPage ? 0 : area.fileOffset + page * RunAreas.pageSize)
         }
-        return unsafe reserved
     }
 }

@@ -19,11 +19,17 @@ public final class SoftwareEndpoint: Endpoint {
     }
 
     public func ioctl(_ handle: Handle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
+        try ioctl(handle, request, argument, window: nil)
+    }
+
+    /// The same, for a client that has its signals in its own hands: `window.interrupt()` ends a `KVM_RUN`.
+    public func ioctl(_ handle: Handle, _ request: Request, _ argument: UInt, window: RunWindow?) throws(Errno) -> Int32
+    {
         switch try handles.target(handle) {
         case .vcpu(let vcpu):
             if request == .run {
                 guard argument == 0 else { throw .invalidArgument }
-                return try vcpu.vcpu.run()
+                return try vcpu.vcpu.run(window)
             }
             return try vcpu.vcpu.ioctl(request, ClientArgument(argument))
         case .machine(let machine):
@@ -44,9 +50,16 @@ public final class SoftwareEndpoint: Endpoint {
 
     public func map(_ handle: Handle, length: Int, offset: Int) throws(Errno) -> UnsafeMutableRawPointer {
         guard case .vcpu(let vcpu) = try handles.target(handle) else { throw .noSuchDevice }
-        let address = unsafe try vcpu.machine.runAreas.map(vcpu.vcpu.area, length: length, offset: offset)
+        let address = unsafe try vcpu.machine.runAreas.pieces(vcpu.vcpu.area, length: length, offset: offset).map()
         mappings.withLock { $0[UInt(bitPattern: address)] = vcpu }
         return unsafe address
+    }
+
+    /// What a mapping would show, for a client that maps by itself. Such a mapping keeps nothing alive but its pages.
+    /// - Throws: as `map` does.
+    public func pieces(_ handle: Handle, length: Int, offset: Int) throws(Errno) -> [MappingPiece] {
+        guard case .vcpu(let vcpu) = try handles.target(handle) else { throw .noSuchDevice }
+        return try vcpu.machine.runAreas.pieces(vcpu.vcpu.area, length: length, offset: offset)
     }
 
     public func unmap(_ address: UnsafeMutableRawPointer, length: Int) {

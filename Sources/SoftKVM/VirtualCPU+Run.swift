@@ -9,7 +9,6 @@ internal import Processor
 extension VirtualCPU {
     func runLocked() throws(Errno) -> Int32 {
         let run = area.run
-        doorbell.forgetKick()
         hasRun = true
         run.flags = 0
         if let signalMask, VirtualCPU.isPending(outside: signalMask) {

@@ -91,8 +91,17 @@ final class VirtualCPU: @unchecked Sendable {
     var isBoot: Bool { machine.configuration.withLock { $0.bootVCPU } == id }
 
     /// KVM_RUN.
-    func run() throws(Errno) -> Int32 {
-        try mutex.withLock { _ throws(Errno) in try runLocked() }
+    func run(_ window: RunWindow?) throws(Errno) -> Int32 {
+        try mutex.withLock { _ throws(Errno) in
+            doorbell.forgetKick()
+            guard let window else { return try runLocked() }
+            defer { window.leave() }
+            guard window.enter(doorbell) else {
+                area.run.exitReason = .intr
+                throw .interrupted
+            }
+            return try runLocked()
+        }
     }
 
     func ioctl(_ request: Request, _ argument: ClientArgument) throws(Errno) -> Int32 {

@@ -9,8 +9,9 @@ internal import Glibc
 struct Martlet: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "martlet",
-        abstract: "Boots Linux through the KVM interface, on /dev/kvm or on a hypervisor of its own.",
-        subcommands: [RunCommand.self, InfoCommand.self])
+        abstract:
+            "Boots Linux through the KVM interface, on /dev/kvm or on a hypervisor of its own, and runs other clients on it.",
+        subcommands: [RunCommand.self, KVMCommand.self, InfoCommand.self])
 
     static func main() {
         StandardDescriptors.open()

@@ -73,6 +73,8 @@ public struct CPUFuzzer {
             },
             found: { finding in
                 findings.append(finding)
+                // Shrinking waits for the end; what was found is not lost if that never comes.
+                write(finding, "whole-\(seed)-\(findings.count - 1)")
                 return findings.count < limit
             })
         let tally = runner.tally
@@ -86,24 +88,32 @@ public struct CPUFuzzer {
             let small = try runner.shrink(finding)
             // One of a kind is enough to look at.
             guard kinds.insert(small.kind).inserted else { continue }
-            let path = "\(folder)/finding-\(seed)-\(number).case"
-            print("\(path):\n\(small.text)")
-            guard let file = unsafe fopen(path, "w") else { continue }
-            unsafe fputs(small.text, file)
-            unsafe fclose(file)
+            write(small, "finding-\(seed)-\(number)")
         }
         return findings.isEmpty
+    }
+
+    private func write(_ finding: Finding, _ name: String) {
+        let path = "\(folder)/\(name).case"
+        print("\(path):\n\(finding.text)")
+        guard let file = unsafe fopen(path, "w") else { return }
+        unsafe fputs(finding.text, file)
+        unsafe fclose(file)
     }
 
     private func runCases(_ runner: OracleRunner) throws -> Bool {
         var agrees = true
         for path in replay {
-            guard let text = CPUFuzzer.contents(path), let test = CaseText.read(text) else {
+            // What ran before a finding is left out: most fail alone.
+            let lines = CPUFuzzer.contents(path)?.split(separator: "\n").split(separator: "then").last
+            guard let lines, let test = CaseText.read(lines.joined(separator: "\n")) else {
                 throw Mistake.unreadable(path)
             }
             let differences = try runner.differences(of: test)
             print("\(path): \(differences.isEmpty ? "agrees" : differences.joined(separator: "; "))")
-            agrees = agrees && differences.isEmpty
+            guard !differences.isEmpty else { continue }
+            agrees = false
+            print(try runner.shrink(Finding(test: test, differences: differences)).text)
         }
         return agrees
     }

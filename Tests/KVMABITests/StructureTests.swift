@@ -7,9 +7,9 @@ import Testing
 @Suite struct StructureTests {
     @Test func theImporterSeesTheSizesOfTheTable() {
         let sizes: [(String, Int)] = StructureTests.sizes
-        #expect(sizes.count == Layout.all.count)
+        #expect(sizes.count == StructureLayout.all.count)
         for (name, size) in sizes {
-            #expect(Layout.all.first { $0.name == name }?.size == size, "\(name)")
+            #expect(StructureLayout.all.first { $0.name == name }?.size == size, "\(name)")
         }
     }
 
@@ -17,14 +17,14 @@ import Testing
     @Test(.enabled(if: CProbe.isAvailable, "no C compiler (cc) on this machine"))
     func theHeaderAgreesWithTheTable() throws {
         var probe = CProbe()
-        for layout in Layout.all {
+        for layout in StructureLayout.all {
             probe.print(layout.name, "sizeof(struct \(layout.name))")
             for field in layout.fields {
                 probe.print("\(layout.name).\(field.name)", "__builtin_offsetof(struct \(layout.name), \(field.name))")
             }
         }
         let answers = try probe.run()
-        for layout in Layout.all {
+        for layout in StructureLayout.all {
             #expect(answers[layout.name] == UInt64(layout.size), "\(layout.name)")
             for field in layout.fields {
                 #expect(
@@ -48,7 +48,7 @@ import Testing
             ("kvm_dirty_regs", RunArea.Offset.dirtyRegs),
             ("s.regs", RunArea.Offset.syncRegs),
         ]
-        for (field, offset) in offsets { #expect(Layout.offset("kvm_run", field) == offset, "\(field)") }
+        for (field, offset) in offsets { #expect(StructureLayout.offset("kvm_run", field) == offset, "\(field)") }
         #expect(RunArea.Offset.validRegs - RunArea.Offset.payload == RunArea.payloadSize)
     }
 

@@ -235,6 +235,42 @@ struct InteractionTests {
         #expect(try cpu.generalRegisters().rbx == 0xcafe)
     }
 
+    /// A slot that goes and comes back with the same memory: the code in it is executed as it is now, and stores to it are
+    /// seen, though it was decoded before.
+    @Test(arguments: hypervisors)
+    func codeOfASlotThatComesBackIsTrueToItsMemory(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again:
+                mov ebp, 0x500000
+                call rbp
+                mov ebx, eax
+                hlt
+                call rbp
+                add ebx, eax
+                inc byte [0x500001]
+                call rbp
+                add ebx, eax
+                hlt
+                jmp again
+                """)
+        let code = try GuestMemory(size: 4096)
+        try code.write([0xB8, 1, 0, 0, 0, 0xC3], at: 0)  // mov eax, 1; ret
+        var slot = try machine.machine.addSlot(code, at: 0x500000)
+        var cpu = try machine.makeCPU()
+        for round in 0..<100 as Range<UInt64> {
+            try cpu.run()
+            guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(try cpu.generalRegisters().rbx == round + 1)
+            try machine.machine.remove(slot)
+            slot = try machine.machine.addSlot(code, at: 0x500000)
+            try cpu.run()
+            guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(try cpu.generalRegisters().rbx == 3 * round + 4)
+        }
+    }
+
     // MARK: Dirty log
 
     @Test(arguments: hypervisors)

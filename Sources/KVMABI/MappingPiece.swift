@@ -1,0 +1,59 @@
+// What `mmap` of a handle maps, where that is not one file: a vCPU's area has pages of its own and one that all vCPUs share.
+
+internal import Glibc
+
+/// A part of a mapping: bytes of a memory file that lives as long as the handle. Lengths and offsets are whole pages.
+public struct MappingPiece: Sendable {
+    public var descriptor: Int32
+    public var length: Int
+    public var offset: Int
+
+    public init(descriptor: Int32, length: Int, offset: Int) {
+        self.descriptor = descriptor
+        self.length = length
+        self.offset = offset
+    }
+}
+
+extension [MappingPiece] {
+    /// Maps the pieces in a row, shared, readable and writable, anywhere.
+    public func map() throws(Errno) -> UnsafeMutableRawPointer {
+        unsafe try map(at: nil, protection: PROT_READ | PROT_WRITE, flags: MAP_SHARED) {
+            unsafe Glibc.mmap($0, $1, $2, $3, $4, $5)
+        }
+    }
+
+    /// Maps the pieces in a row, as one `mmap(2)` of all of them would.
+    /// - Parameters:
+    ///   - address: as in `mmap`, like `protection` and `flags`.
+    ///   - mmap: the system call.
+    /// - Throws: `mmap`'s errno; nothing stays mapped that was not.
+    public func map(
+        at address: UnsafeMutableRawPointer?, protection: Int32, flags: Int32,
+        by mmap: (UnsafeMutableRawPointer?, Int, Int32, Int32, Int32, Int) -> UnsafeMutableRawPointer?
+    ) throws(Errno) -> UnsafeMutableRawPointer {
+        var length = 0
+        for piece in self {
+            let (sum, overflows) = length.addingReportingOverflow(piece.length)
+            guard !overflows else { throw .outOfMemory }
+            length = sum
+        }
+        let noReplace: Int32 = 0x10_0000  // MAP_FIXED_NOREPLACE, which glibc's header hides.
+        let placement = flags & (MAP_FIXED | noReplace)
+        let reserved = unsafe mmap(address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | placement, -1, 0)
+        guard let reserved = unsafe reserved, unsafe reserved != MAP_FAILED else { throw Errno(rawValue: errno) }
+        var place = unsafe reserved
+        for piece in self {
+            let kind = flags & (MAP_SHARED | MAP_PRIVATE) | MAP_FIXED
+            // SAFETY: the place is inside what was just reserved.
+            guard unsafe mmap(place, piece.length, protection, kind, piece.descriptor, piece.offset) != MAP_FAILED
+            else {
+                let error = errno
+                unsafe munmap(reserved, length)
+                throw Errno(rawValue: error)
+            }
+            unsafe place += piece.length
+        }
+        return unsafe reserved
+    }
+}

@@ -1,0 +1,74 @@
+// MARTLET_LOG: what the client and the hypervisor say to each other, a line for each request.
+
+internal import Glibc
+internal import KVMABI
+
+/// The log. Each line is written whole, when the answer is there.
+final class Conversation: Sendable {
+    /// nil without MARTLET_LOG.
+    static let shared: Conversation? = Settings.shared.log.flatMap(Conversation.init)
+
+    private let output: Int32
+    private let start = Conversation.now
+
+    private init?(_ path: String) {
+        let lowest: UInt = 100  // Out of the way of clients that count on low numbers.
+        let opened =
+            path == "-"
+            ? STDERR_FILENO : unsafe next.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        guard opened >= 0 else {
+            let reason = unsafe String(cString: strerror(errno))
+            Diagnostic.write("MARTLET_LOG=\(path): \(reason); nothing is logged")
+            return nil
+        }
+        let moved = next.control(opened, F_DUPFD_CLOEXEC, lowest)
+        output = moved >= 0 ? moved : opened
+        if moved >= 0, path != "-" { _ = next.close(opened) }
+    }
+
+    func opened(_ descriptor: Int32) { line(Conversation.now, descriptor, "open /dev/kvm", "= \(descriptor)", 0) }
+
+    func record(_ descriptor: Int32, _ request: Request, _ argument: UInt, _ answer: () -> Int32) -> Int32 {
+        let begun = Conversation.now
+        let question = RequestDescription.question(request, argument)
+        let result = answer()
+        let error = errno
+        let time = Conversation.now - begun
+        let reply =
+            result < 0
+            ? "= -1 \(Errno(rawValue: error).name)"
+            : "= \(result)\(request == .run ? exit(descriptor) : RequestDescription.reply(request, argument))"
+        line(begun, descriptor, "\(request.name)\(question)", reply, time)
+        errno = error
+        return result
+    }
+
+    /// Why a run ended: what the vCPU's area says, mapped here for a look.
+    private func exit(_ descriptor: Int32) -> String {
+        let page = unsafe interposedMap(nil, 4096, PROT_READ, MAP_SHARED, descriptor, 0)
+        guard let page = unsafe page, unsafe page != MAP_FAILED else { return "" }
+        defer { unsafe munmap(page, 4096) }
+        return RequestDescription.exit(unsafe [UInt8](UnsafeRawBufferPointer(start: page, count: 4096)))
+    }
+
+    private func line(_ begun: UInt64, _ descriptor: Int32, _ question: String, _ reply: String, _ time: UInt64) {
+        let stamp = Conversation.microseconds(begun - start)
+        let text =
+            "\(stamp) \(getpid())/\(gettid()) fd \(descriptor) \(question) \(reply) <\(Conversation.microseconds(time))>\n"
+        let bytes = Array(text.utf8)
+        _ = unsafe bytes.withUnsafeBytes { bytes in
+            unsafe next.write(output, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count)
+        }
+    }
+
+    /// Nanoseconds as microseconds with one decimal.
+    private static func microseconds(_ nanoseconds: UInt64) -> String {
+        "\(nanoseconds / 1000).\(nanoseconds / 100 % 10)µs"
+    }
+
+    private static var now: UInt64 {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &now)
+        return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+    }
+}

@@ -1,0 +1,145 @@
+// What answers: the software hypervisor of this process, made when the client first opens /dev/kvm.
+
+internal import Glibc
+internal import KVMABI
+internal import SoftKVM
+internal import Synchronization
+
+/// The hypervisor and the handles that the client has of it.
+final class Hypervisor: Sendable {
+    private let endpoint = SoftwareEndpoint()
+    private let watch: HandleWatch
+
+    private init() throws(Errno) {
+        let endpoint = endpoint
+        watch = try HandleWatch { found in endpoint.close(found.handle) }
+    }
+
+    // MARK: One for a process
+
+    private static let lock = SpinLock()
+    // SAFETY: nil, or the hypervisor, which is never freed; written under `lock`.
+    private nonisolated(unsafe) static var present: Hypervisor?
+
+    static func shared() throws(Errno) -> Hypervisor {
+        try lock.withLock { () throws(Errno) in
+            if let present = unsafe present { return present }
+            let made = try Hypervisor()
+            unsafe present = made
+            return made
+        }
+    }
+
+    static var ifPresent: Hypervisor? { lock.withLock { unsafe present } }
+
+    /// In the child of a fork: the parent's hypervisor is out of reach. Its memory is left alone, as whatever lock in it was
+    /// held stays so.
+    static func forked() {
+        lock.reset()
+        guard let left = unsafe present else { return }
+        _ = unsafe Unmanaged.passRetained(left)
+        unsafe present = nil
+    }
+
+    // MARK: Handles
+
+    /// `open("/dev/kvm")`: a new descriptor.
+    func open(flags: Int32) throws(Errno) -> Int32 {
+        try give(.system, try endpoint.open(), closesOnExec: flags & O_CLOEXEC != 0)
+    }
+
+    /// A descriptor for a handle, which is the descriptor's from here on.
+    private func give(_ kind: HandleKind, _ handle: Handle, closesOnExec: Bool) throws(Errno) -> Int32 {
+        do throws(Errno) {
+            let flags = UInt32(MFD_ALLOW_SEALING) | (closesOnExec ? UInt32(MFD_CLOEXEC) : 0)
+            let descriptor = unsafe memfd_create(kind.name, flags)
+            guard descriptor >= 0 else { throw Errno(rawValue: errno) }
+            do throws(Errno) {
+                _ = next.control(
+                    descriptor, F_ADD_SEALS, UInt(F_SEAL_SEAL | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE))
+                var status = stat()
+                guard unsafe next.statusOf(descriptor, &status) == 0 else { throw Errno(rawValue: errno) }
+                let place = try HandleTable.shared.insert(descriptor, status, kind, handle)
+                do throws(Errno) {
+                    try watch.add(descriptor, place)
+                } catch {
+                    HandleTable.shared.forget(descriptor)
+                    _ = HandleTable.shared.remove(place)
+                    throw error
+                }
+                return descriptor
+            } catch {
+                _ = next.close(descriptor)
+                throw error
+            }
+        } catch {
+            endpoint.close(handle)
+            throw error
+        }
+    }
+
+    /// A descriptor that may have been a handle's last is closed.
+    static func descriptorClosed() { ifPresent?.watch.drain() }
+
+    // MARK: Requests
+
+    /// `ioctl` on a handle.
+    static func ioctl(_ found: FoundHandle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
+        if !found.isOfThisProcess {
+            // A machine is of the process that made it; the device is everyone's.
+            guard found.kind == .system else { throw .ioError }
+            HandleTable.shared.adopt(found, try shared().endpoint.open())
+            return try shared().ioctl(found.kind, try shared().endpoint.open(), found, request, argument)
+        }
+        return try shared().ioctl(found.kind, found.handle, found, request, argument)
+    }
+
+    private func ioctl(
+        _ kind: HandleKind, _ handle: Handle, _ found: FoundHandle, _ request: Request, _ argument: UInt
+    ) throws(Errno) -> Int32 {
+        switch (kind, request) {
+        case (.system, .createVM):
+            let made = Handle(rawValue: try endpoint.ioctl(handle, request, argument))
+            return try give(.machine, made, closesOnExec: true)
+        case (.machine, .createVCPU):
+            let made = Handle(rawValue: try endpoint.ioctl(handle, request, argument))
+            return try give(.vcpu, made, closesOnExec: true)
+        case (.vcpu, .run): return try run(handle, found, argument)
+        case (.vcpu, .setSignalMask):
+            let result = try endpoint.ioctl(handle, request, argument)
+            unsafe SignalMask.note(argument, in: found.entry)
+            return result
+        default: return try endpoint.ioctl(handle, request, argument)
+        }
+    }
+
+    private func run(_ handle: Handle, _ found: FoundHandle, _ argument: UInt) throws(Errno) -> Int32 {
+        let thread = ThreadSignals.current
+        let mask = unsafe SignalMask.noted(in: found.entry)
+        thread.enterRun(mask)
+        defer { thread.leaveRun() }
+        return try endpoint.ioctl(handle, .run, argument, window: thread.window)
+    }
+
+    /// `mmap` of a handle.
+    static func map(
+        _ found: FoundHandle, at address: UnsafeMutableRawPointer?, length: Int, protection: Int32, flags: Int32,
+        offset: Int
+    ) throws(Errno) -> UnsafeMutableRawPointer {
+        guard found.kind == .vcpu else { throw .noSuchDevice }
+        guard found.isOfThisProcess else { throw .ioError }
+        let pieces = try shared().endpoint.pieces(found.handle, length: length, offset: offset)
+        return unsafe try pieces.map(at: address, protection: protection, flags: flags, by: next.map)
+    }
+}
+
+extension HandleKind {
+    /// As /proc shows the kernel's.
+    var name: String {
+        switch self {
+        case .system: "kvm"
+        case .machine, .first: "kvm-vm"
+        case .vcpu: "kvm-vcpu"
+        }
+    }
+}

@@ -1,0 +1,113 @@
+// Signals that reach a thread inside KVM_RUN end it with EINTR, as they do with the kernel. They are put off until the run
+// has returned, so that the client's handler never meets a hypervisor half-way: it may jump out, or ask for registers.
+// Documentation/virt/kvm/api.rst, sections 4.10 (KVM_RUN) and 4.21 (KVM_SET_SIGNAL_MASK).
+
+internal import Glibc
+internal import SoftKVM
+internal import Synchronization
+
+/// A set of signals as the kernel has it: bit n - 1 for signal n.
+struct SignalMask {
+    var bits: UInt64
+
+    /// KVM_SET_SIGNAL_MASK has succeeded with this argument: `struct kvm_signal_mask`, or null.
+    static func note(_ argument: UInt, in entry: UnsafeMutablePointer<HandleEntry>) {
+        guard let pointer = unsafe UnsafeRawPointer(bitPattern: argument) else {
+            unsafe entry.pointee.hasSignalMask.store(false, ordering: .releasing)
+            return
+        }
+        // SAFETY: the hypervisor has just read the structure: 32 bits of length, then the set.
+        let mask = unsafe pointer.loadUnaligned(fromByteOffset: 4, as: UInt64.self)
+        unsafe entry.pointee.signalMask.store(mask, ordering: .relaxed)
+        unsafe entry.pointee.hasSignalMask.store(true, ordering: .releasing)
+        ClientSignals.shared.take(allBut: mask)
+    }
+
+    static func noted(in entry: UnsafeMutablePointer<HandleEntry>) -> SignalMask? {
+        guard unsafe entry.pointee.hasSignalMask.load(ordering: .acquiring) else { return nil }
+        return SignalMask(bits: unsafe entry.pointee.signalMask.load(ordering: .relaxed))
+    }
+
+    /// Makes this the calling thread's mask, and gives back the one that it had. By the system call: the C library keeps two
+    /// signals for itself, which it takes out of every set.
+    func install() -> SignalMask {
+        var wanted = bits
+        var former: UInt64 = 0
+        unsafe withUnsafePointer(to: &wanted) { wanted in
+            unsafe withUnsafeMutablePointer(to: &former) { former in
+                _ = next.system(
+                    SystemCall.setMask, UInt(SIG_SETMASK), UInt(bitPattern: wanted), UInt(bitPattern: former), 8)
+            }
+        }
+        return SignalMask(bits: former)
+    }
+}
+
+/// One thread's run, as its signal handlers see it.
+@safe final class ThreadSignals: @unchecked Sendable {
+    let window = RunWindow()
+    // SAFETY: of one thread and the handlers that interrupt it.
+    private let isInRun = Atomic<Bool>(false)
+    private let hasPutOff = Atomic<Bool>(false)
+    private var outer: SignalMask?
+
+    private static let key: pthread_key_t = {
+        var key = pthread_key_t()
+        unsafe pthread_key_create(&key) { value in
+            if let value = unsafe value { unsafe Unmanaged<ThreadSignals>.fromOpaque(value).release() }
+        }
+        return key
+    }()
+
+    /// The calling thread's, made when it first runs a vCPU.
+    static var current: ThreadSignals {
+        if let present = ifPresent { return present }
+        let made = ThreadSignals()
+        unsafe pthread_setspecific(key, Unmanaged.passRetained(made).toOpaque())
+        return made
+    }
+
+    static var ifPresent: ThreadSignals? {
+        guard let value = unsafe pthread_getspecific(key) else { return nil }
+        return unsafe Unmanaged<ThreadSignals>.fromOpaque(value).takeUnretainedValue()
+    }
+
+    /// From here on signals are put off and end the run. `mask` is KVM_SET_SIGNAL_MASK's.
+    func enterRun(_ mask: SignalMask?) {
+        window.prepare()
+        isInRun.store(true, ordering: .sequentiallyConsistent)
+        outer = mask?.install()
+    }
+
+    /// The run has returned: the mask is as it was, and what was put off is delivered, if nothing blocks it.
+    func leaveRun() {
+        isInRun.store(false, ordering: .sequentiallyConsistent)
+        if let outer {
+            self.outer = nil
+            hasPutOff.store(false, ordering: .relaxed)
+            _ = outer.install()
+        } else if hasPutOff.exchange(false, ordering: .sequentiallyConsistent) {
+            _ = putOffFrom.install()
+        }
+    }
+
+    /// The mask that the run began with, where signals were put off.
+    private var putOffFrom = SignalMask(bits: 0)
+
+    /// In a handler: ends the run and leaves the signal waiting. False where no run is under way.
+    func putOff(
+        _ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>, _ context: UnsafeMutablePointer<ucontext_t>
+    ) -> Bool {
+        guard isInRun.load(ordering: .sequentiallyConsistent) else { return false }
+        window.interrupt()
+        // What the handler returns to has the signal blocked, so that it waits once it is queued again.
+        let former = unsafe context.pointee.uc_sigmask.__val.0
+        if !hasPutOff.exchange(true, ordering: .sequentiallyConsistent) {
+            putOffFrom = SignalMask(bits: UInt64(former))
+        }
+        unsafe context.pointee.uc_sigmask.__val.0 = former | 1 << UInt(signal - 1)
+        _ = next.system(
+            SystemCall.queueSignal, UInt(getpid()), UInt(gettid()), UInt(signal), UInt(bitPattern: information))
+        return true
+    }
+}

@@ -1,0 +1,124 @@
+import Foundation
+import Testing
+
+/// QEMU, as Debian has it, on the software hypervisor: a client that nobody here wrote.
+@Suite(.enabled(if: QEMU.isThere, "no qemu-system-x86_64 on this machine"), .serialized)
+struct QEMUTests {
+    /// All that QEMU asks a hypervisor before a guest runs.
+    @Test(arguments: ["on", "split", "off"]) func startsUp(_ chips: String) throws {
+        let questions = ["qmp_capabilities", "query-status", "query-kvm", "quit"].map { #"{"execute":"\#($0)"}"# }
+        let ended = try QEMU.run(
+            ["-machine", "pc,kernel-irqchip=\(chips)", "-S", "-m", "128", "-qmp", "stdio"],
+            input: questions.joined(separator: "\n"))
+        #expect(ended.status == 0, "\(ended.error)")
+        #expect(ended.output.contains(#""status": "prelaunch""#))
+        #expect(ended.output.contains(#"{"enabled": true, "present": true}"#))
+    }
+
+    /// SeaBIOS finds nothing to boot from, says so, and resets the machine.
+    @Test(arguments: ["on", "split", "off"]) func runsSeaBIOS(_ chips: String) throws {
+        let ended = try QEMU.run([
+            "-machine", "pc,kernel-irqchip=\(chips)", "-m", "64", "-debugcon", "stdio", "-global",
+            "isa-debugcon.iobase=0x402", "-no-reboot", "-boot", "reboot-timeout=100",
+        ])
+        #expect(ended.status == 0, "\(ended.error)")
+        #expect(ended.output.contains("No bootable device.") && ended.output.contains("Attempting a hard reboot"))
+    }
+
+    /// Debian's kernel on two processors, in QEMU's machine, to its shell.
+    @Test(.enabled(if: QEMU.guest("vmlinuz") != nil, "no guests: run scripts/fetch-guests"))
+    func bootsLinux() throws {
+        let kernel = try #require(QEMU.guest("vmlinuz")), disk = try #require(QEMU.guest("initramfs"))
+        let output = try QEMU.run(
+            [
+                "-cpu", "max", "-smp", "2", "-m", "512", "-kernel", kernel, "-initrd", disk, "-append",
+                "console=ttyS0 panic=-1", "-no-reboot", "-serial", "stdio",
+            ], until: "martlet# ")
+        #expect(output.contains("init reached, 2 CPU(s) online"))
+        for word in ["WARNING:", "BUG:", "Oops", "Call Trace"] { #expect(!output.contains(word)) }
+    }
+
+    @Test(.enabled(if: QEMU.isLong, "long: MARTLET_LONG_TESTS=1"), .enabled(if: QEMU.firmware != nil, "no OVMF"))
+    func runsOVMFToItsShell() throws {
+        let firmware = try #require(QEMU.firmware)
+        let drive = "if=pflash,format=raw,readonly=on,file=\(firmware)"
+        let output = try QEMU.run(
+            ["-machine", "q35", "-m", "256", "-drive", drive, "-serial", "stdio"], until: "Shell> ")
+        #expect(output.contains("UEFI Interactive Shell"))
+    }
+
+    @Test(.enabled(if: QEMU.isLong, "long: MARTLET_LONG_TESTS=1"), .enabled(if: QEMU.makesGRUB, "no grub-mkrescue"))
+    func runsGRUBToItsMenu() throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("martlet-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let grub = folder.appendingPathComponent("tree/boot/grub")
+        try FileManager.default.createDirectory(at: grub, withIntermediateDirectories: true)
+        try Data(QEMU.menu.utf8).write(to: grub.appendingPathComponent("grub.cfg"))
+        let image = folder.appendingPathComponent("grub.iso")
+        let made = try Client.start(
+            URL(fileURLWithPath: "/usr/bin/grub-mkrescue"),
+            ["-o", image.path, folder.appendingPathComponent("tree").path])
+        try #require(made.status == 0, "\(made.error)")
+        let ended = try QEMU.run(["-m", "128", "-cdrom", image.path, "-boot", "d", "-serial", "stdio", "-no-reboot"])
+        #expect(ended.status == 0, "\(ended.error)")
+        #expect(ended.output.contains("GNU GRUB") && ended.output.contains("Martlet witness"))
+        #expect(ended.output.contains("chosen"))
+    }
+}
+
+/// QEMU under the command.
+enum QEMU {
+    static let isThere = FileManager.default.isExecutableFile(atPath: "/usr/bin/qemu-system-x86_64")
+    static let makesGRUB = FileManager.default.isExecutableFile(atPath: "/usr/bin/grub-mkrescue")
+    static let isLong = ProcessInfo.processInfo.environment["MARTLET_LONG_TESTS"] != nil
+    static let firmware = ["/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd"].first {
+        FileManager.default.isReadableFile(atPath: $0)
+    }
+
+    static let menu = """
+        serial --unit=0
+        terminal_input serial
+        terminal_output serial
+        set timeout=1
+        menuentry 'Martlet witness' { echo 'chosen'; halt; }
+
+        """
+
+    /// A fetched guest, by its name.
+    static func guest(_ name: String) -> String? {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("guests/\(name)").path
+        return FileManager.default.isReadableFile(atPath: path) ? path : nil
+    }
+
+    private static func arguments(_ more: [String]) -> [String] {
+        ["kvm", "--", "qemu-system-x86_64", "-accel", "kvm", "-display", "none", "-monitor", "none", "-net", "none"]
+            + more
+    }
+
+    static func run(_ more: [String], input: String = "") throws -> Client.Ended {
+        try Client.run(arguments(more), input: input)
+    }
+
+    /// Runs until the output has a text, and ends it there.
+    static func run(_ more: [String], until text: String) throws -> String {
+        let process = Process()
+        let output = Pipe()
+        process.executableURL = try Client.command()
+        process.arguments = arguments(more)
+        process.standardInput = Pipe()
+        process.standardOutput = output
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        var seen = ""
+        while !seen.contains(text) {
+            let part = output.fileHandleForReading.availableData
+            if part.isEmpty { break }
+            seen += String(decoding: part, as: UTF8.self)
+        }
+        process.terminate()
+        process.waitUntilExit()
+        #expect(seen.contains(text), "it ended before")
+        return seen
+    }
+}
