@@ -114,7 +114,7 @@ extension CPU {
         try requirePrivilege()
         if number == 4 || number == 5, state.cr4 & CR4.DE.rawValue != 0 { throw .invalidOpcode }
         if state.dr7 & DR7.GD.rawValue != 0 {
-            state.dr6 |= DR6.BD.rawValue
+            state.dr6 = state.dr6 & ~0xF | DR6.BD.rawValue
             throw .fault(Exception.debug.vector)
         }
         return number == 4 ? 6 : number == 5 ? 7 : number

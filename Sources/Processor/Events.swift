@@ -42,7 +42,6 @@ extension VirtualProcessor {
     /// A #DB trap for the next boundary, with what it adds to DR6.
     func raise(debug bits: UInt64) {
         cpu.state.dr6 = cpu.state.dr6 & ~0xF | bits
-        cpu.state.dr7 &= ~DR7.GD.rawValue
         raise(Exception.debug.vector, code: nil)
     }
 
@@ -56,6 +55,7 @@ extension VirtualProcessor {
             let problem: Stop
             do throws(Stop) {
                 try cpu.deliver(event, next: cpu.state.rip)
+                cpu.state.interruptShadow = 0
                 if !transaction.writes.isEmpty { request(.deferredWrites) }
                 return nil
             } catch {
@@ -94,6 +94,7 @@ extension VirtualProcessor {
         // Real-address mode pushes no error codes.
         let code = pending.hasErrorCode && cpu.isProtected ? pending.errorCode : nil
         let setsRF = Exception(rawValue: pending.vector)?.isFault ?? false
+        if pending.vector == Exception.debug.vector { cpu.state.dr7 &= ~DR7.GD.rawValue }
         return inject(Event(vector: pending.vector, errorCode: code, origin: .exception, setsRF: setsRF))
     }
 
@@ -121,7 +122,9 @@ extension VirtualProcessor {
             case .delivered: continue
             case .nothing: break
             }
-            guard cpu.state.interruptShadow != 0 || isStepping || cpu.hasFlag(.TF) else { return nil }
+            guard cpu.state.interruptShadow != 0 || isStepping || cpu.hasFlag(.TF) || cpu.hasFlag(.RF) else {
+                return nil
+            }
             if let exit = stepUnderWatch() { return exit }
         }
     }
@@ -218,14 +221,17 @@ extension VirtualProcessor {
 
     /// One instruction, with its breakpoints before.
     private func stepUnderWatch() -> ProcessorExit? {
-        if isStepping, !cpu.hasFlag(.RF), let exit = instructionBreakpoint() {
+        // MOV SS holds instruction breakpoints back on Intel's processors alone.
+        let isHeld = cpu.state.interruptShadow & 2 != 0
+        if isStepping, !cpu.hasFlag(.RF), !isHeld || isAMD, let exit = instructionBreakpoint() {
             if case .guest = exit {
                 return deliverFault(.fault(Exception.debug.vector))
             }
             if case .client(let exit) = exit { return exit }
         }
         cpu.state.systemFlags &= ~RFLAGS.RF.rawValue
-        breakpointHits = 0
+        // What MOV SS itself has hit is still to be told.
+        if !isHeld { breakpointHits = 0 }
         return step()
     }
 
@@ -255,7 +261,10 @@ extension VirtualProcessor {
         if debugging.enabled && debugging.hardwareBreakpoints {
             return .client(.debug(vector: 1, dr6: DR6.fixed.rawValue | hits, dr7: control.rawValue, pc: linear))
         }
-        cpu.state.dr6 = cpu.state.dr6 & ~0xF | hits
+        // With what MOV SS has held back.
+        let held = cpu.state.interruptShadow & 2 != 0 ? breakpointHits : 0
+        breakpointHits = 0
+        cpu.state.dr6 = cpu.state.dr6 & ~0xF | hits | held
         return .guest
     }
 

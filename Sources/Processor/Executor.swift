@@ -60,7 +60,7 @@ extension VirtualProcessor {
 
     private var needsAttention: Bool {
         cpu.exitRequest != 0 || cpu.state.interruptShadow != 0 || cpu.state.pendingException.isPending
-            || isStepping || cpu.state.systemFlags & RFLAGS.TF.rawValue != 0
+            || isStepping || cpu.state.systemFlags & (RFLAGS.TF.rawValue | RFLAGS.RF.rawValue) != 0
     }
 
     /// Runs from `state.rip` until a handler returns no successor; nil: go on.

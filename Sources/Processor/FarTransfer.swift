@@ -302,10 +302,10 @@ extension CPU {
         return mask
     }
 
-    /// Replaces the flags of `mask`. RF is kept only while there are breakpoints that it could hold back.
+    /// Replaces the flags of `mask`. RF is kept only while there are breakpoints that it could hold back, or a trap shows it.
     func replaceFlags(_ value: UInt64, mask: UInt64) {
         var new = rflags & ~mask | value & mask
-        if !processor.isStepping { new &= ~RFLAGS.RF.rawValue }
+        if !processor.isStepping, !hasFlag(.TF) { new &= ~RFLAGS.RF.rawValue }
         rflags = new
     }
 

@@ -125,6 +125,10 @@ extension CPU {
     }
 
     func debugTrap(_ cursor: OpCursor) -> UInt {
-        transfer { () throws(Stop) in try softwareInterrupt(cursor, Exception.debug.vector, .privilegedSoftware) }
+        transfer { () throws(Stop) in
+            try softwareInterrupt(cursor, Exception.debug.vector, .privilegedSoftware)
+            // A debug exception, whose handler may reach the debug registers. Intel SDM vol. 3, 17.2.4.
+            state.dr7 &= ~DR7.GD.rawValue
+        }
     }
 }

@@ -105,7 +105,8 @@ extension CPU {
     /// Elements that one turn may move: those left, up to the page's end, one at a time downwards.
     private func elements(_ cursor: OpCursor, at linear: UInt64, size: Int) -> Int {
         guard isRepeated(cursor) else { return 1 }
-        if hasFlag(.DF) { return 1 }
+        // A trap may follow each iteration.
+        if hasFlag(.DF) || hasFlag(.TF) || processor.isStepping { return 1 }
         let left = rcx & addressMask(cursor)
         let inPage = (4096 - Int(linear & 0xFFF)) / size
         return max(1, min(Int(min(left, 4096)), inPage))
@@ -125,6 +126,7 @@ extension CPU {
     private func endTurn(_ cursor: OpCursor) -> UInt {
         guard hasMore(cursor) else { return cursor.next }
         state.rip = instructionRIP
+        resumeBetweenIterations()
         return stopped(.boundary)
     }
 

@@ -194,12 +194,21 @@ extension CPU {
                 if isCareful { processor.transaction.commit() }
                 if isCareful || exitRequest != 0 {
                     state.rip = instructionRIP
+                    resumeBetweenIterations()
                     return stopped(.boundary)
                 }
             }
         } catch {
             return stopped(error)
         }
+    }
+
+    /// An event between two iterations finds RF set, so that the return from it meets no breakpoint on an instruction that
+    /// has begun. Intel SDM vol. 3, 17.3.1.1.
+    func resumeBetweenIterations() {
+        // Where nothing can come of it RF would only make the rest go one by one.
+        guard exitRequest != 0 || processor.isStepping || hasFlag(.TF) else { return }
+        state.systemFlags |= RFLAGS.RF.rawValue
     }
 
     /// The longest run upward, at most `count` elements, that lies in one page of directly reachable memory on each side;

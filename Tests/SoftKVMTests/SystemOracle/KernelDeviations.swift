@@ -16,6 +16,37 @@ struct KernelDeviation: Sendable {
             $0.isUnimplemented && $0.setup.state.cpl > 0 && Comparison.vector($0.got.state) == 6
         },
         KernelDeviation(
+            name: "level 3 of 64-bit mode runs natively: its debug registers, flags and gates are not the guest's",
+            section: "vol. 3, 17.2"
+        ) { $0.setup.isWatched && $0.isNative },
+        KernelDeviation(name: "its emulator meets no breakpoints on data and ports", section: "vol. 3, 17.2.4") {
+            $0.setup.isWatched && $0.hasDataBreakpoint
+        },
+        KernelDeviation(name: "its emulator steps over a whole REP string instruction", section: "vol. 3, 17.3.1.4") {
+            $0.isStepped && $0.setup.code.contains(0xF3)
+        },
+        KernelDeviation(name: "its emulator lets MOV SS hold no traps back", section: "vol. 3, 6.8.3") {
+            $0.isStepped && zip($0.setup.code, $0.setup.code.dropFirst()).contains { $0 == 0x8E && $1 != 0xD8 }
+        },
+        KernelDeviation(name: "TF of POPF and IRET leaves no trap of the OUT behind it", section: "vol. 3, 17.3.1.4") {
+            $0.isStepped && ($0.setup.code.contains(0x9D) || $0.setup.code.contains(0xCF))
+                && $0.wanted.state.events.exception.injected != 0
+                && $0.got.state.events.exception.injected == 0
+        },
+        // Its authors say of the manuals, which have RF set, that processors leave it alone.
+        KernelDeviation(name: "a general-detect fault leaves RF as it was before", section: "vol. 3, 17.3.1.1") {
+            $0.setup.isWatched && $0.setup.state.general.rflags & 1 << 16 != 0
+                && Comparison.vector($0.wanted.state) == 1 && $0.wanted.state.debug.dr6 & 1 << 13 != 0
+                && $0.differences.isEmpty && $0.memory.count == 1
+        },
+        KernelDeviation(name: "INT n leaves its emulator a single-step trap", section: "vol. 3, 17.3.1.4") {
+            $0.isStepped && $0.hasSoftwareInterrupt
+        },
+        KernelDeviation(name: "what its emulator can't do is #UD outside of level 0", section: "vol. 3, 6.15") {
+            $0.setup.isWatched && $0.setup.state.cpl > 0 && Comparison.vector($0.got.state) == 6
+                && ($0.hasSoftwareInterrupt || $0.setup.code.contains(0xCF))
+        },
+        KernelDeviation(
             name: "level 3 of 64-bit mode runs natively: LAR and LSL see the host's tables", section: "vol. 2, LAR"
         ) { $0.isQuestion && $0.isNative && Comparison.vector($0.got.state) == nil },
         KernelDeviation(
@@ -52,7 +83,7 @@ struct KernelDeviation: Sendable {
         KernelDeviation(
             name: "IRET of IA-32e mode checks little, and restores neither IOPL and RF nor the data segments",
             section: "vol. 2, IRET, operation"
-        ) { $0.setup.mode.isLong && $0.opcode == [0xCF] },
+        ) { $0.setup.mode.isLong && ($0.opcode == [0xCF] || ($0.setup.isWatched && $0.setup.code.contains(0xCF))) },
         KernelDeviation(name: "SYSRET is SYSEXIT's selector, flags and checks", section: "vol. 2, SYSRET, operation") {
             $0.opcode == [0x0F, 0x07]
         },
@@ -83,7 +114,7 @@ struct KernelDeviation: Sendable {
             $0.setup.code.starts(with: [0x0F, 0x22, 0xE3]) && $0.setup.mode.isLong
         },
         KernelDeviation(name: "DR7's reserved bit 11 stays", section: "vol. 3, 17.2.4") {
-            $0.setup.code.starts(with: [0x0F, 0x23]) && $0.differences.map(\.name) == ["DR7"]
+            $0.differences.map(\.name) == ["DR7"] && $0.differences.allSatisfy { $0.wanted ^ $0.got == 0x800 }
         },
         KernelDeviation(
             name: "the upper halves of DR6 and DR7 are ignored in writes of DR4 and DR5", section: "vol. 3, 17.2.2"
@@ -121,8 +152,29 @@ extension Comparison {
         switch setup.code.first(where: { $0 != 0x66 && $0 != 0x48 }) {
         // Far JMP, CALL and RET, IRET, INT n, INT3, INTO.
         case 0x9A, 0xEA, 0xFF, 0xCA, 0xCB, 0xCF, 0xCD, 0xCC, 0xCE, 0xF1: true
+        // INVPCID.
+        case 0x0F where opcode.starts(with: [0x0F, 0x38, 0x82]): true
         default: isQuestion
         }
+    }
+
+    /// A case of debug exceptions that begins with TF set, or sets it.
+    fileprivate var isStepped: Bool {
+        setup.isWatched
+            && (setup.state.general.rflags & 0x100 != 0 || setup.code.contains(0x9D) || setup.code.contains(0xCF))
+    }
+
+    fileprivate var hasSoftwareInterrupt: Bool { setup.code.contains { [0xCC, 0xCD, 0xF1].contains($0) } }
+
+    /// A breakpoint on data or a port is enabled, by the case or by what it writes to DR7.
+    fileprivate var hasDataBreakpoint: Bool {
+        for dr7 in [setup.state.debug.dr7, setup.state.general.rbp] {
+            for index in UInt64(0)..<4 {
+                let isEnabled = dr7 >> (index * 2) & 3 != 0, condition = dr7 >> (16 + index * 4) & 3
+                if isEnabled, condition != 0 { return true }
+            }
+        }
+        return false
     }
 
     /// The instruction without its prefixes.

@@ -87,7 +87,7 @@ struct Model {
     }
 
     /// Tries something that is to leave nothing behind if it faults.
-    private mutating func attempt(_ body: (inout Model) throws(Fault) -> Void) -> Fault? {
+    mutating func attempt(_ body: (inout Model) throws(Fault) -> Void) -> Fault? {
         let before = state
         undo = []
         do throws(Fault) {

@@ -84,16 +84,6 @@ private struct Walk {
 }
 
 struct PagingOracleTests {
-    /// A seeded source of choices.
-    private struct Choices {
-        var state: UInt64
-        mutating func next(_ bound: UInt64) -> UInt64 {
-            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-            return (state >> 33) % bound
-        }
-        mutating func one(in bound: UInt64) -> Bool { next(bound) == 0 }
-    }
-
     /// The fourth is IA-32e paging again, without pages of 1 GiB.
     @Test(arguments: 0..<4)
     func walks(_ number: Int) throws {

@@ -16,6 +16,8 @@ struct CaseSetup {
     var undefinedFlags: UInt64 = 0
     /// The patches change page tables that were walked before.
     var changesPageTables = false
+    /// Debug exceptions are what the case is about.
+    var isWatched = false
     /// Bits of memory that the manual leaves open, by the address of their byte.
     var openBits: [UInt64: UInt8] = [:]
 
