@@ -1,3 +1,5 @@
+import X86
+
 /// A translation as the page tables gave it, before privilege is looked at.
 struct Translation {
     /// Guest-physical address of the 4 KiB page.
@@ -81,6 +83,8 @@ struct Translation {
     func flushAll(_ cpu: CPU) {
         globalSpace = newSpace()
         for index in spaces.indices where spaces[index] != 0 { spaces[index] = 0 }
+        // The owner, or CR4, may have changed which PCID is the current one.
+        pcid = cpu.state.cr4 & CR4.PCIDE.rawValue == 0 ? 0 : Int(cpu.state.cr3 & CR3.pcidMask)
         space = newSpace()
         spaces[pcid] = space
         largeLow = .max
