@@ -52,7 +52,7 @@ enum OracleDescriptor {
 }
 
 struct SegmentLoadOracleTests {
-    private static let levels: [(CaseMode, Int)] = [
+    static let levels: [(CaseMode, Int)] = [
         (.protected32, 0), (.protected32, 1), (.protected32, 2), (.protected32, 3), (.protected16, 0),
         (.protected16, 3),
         (.long, 0), (.long, 1), (.long, 2), (.long, 3), (.compatibility, 0), (.compatibility, 3),
