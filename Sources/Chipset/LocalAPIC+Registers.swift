@@ -56,9 +56,26 @@ extension LocalAPIC {
             self[.commandHigh] = UInt32(truncatingIfNeeded: value >> 32)
             return .send(InterruptMessage(icr: low, destination: self[.commandHigh]))
         }
-        guard value >> 32 == 0 else { return .refused }
+        guard value >> 32 == 0, low & reservedBits(index) == 0 else { return .refused }
         return write(index, low, now: now)
     }
+
+    /// Bits that WRMSR may not set; those that are read-only are no such bits. 11.12.1.2.
+    private func reservedBits(_ index: Int) -> UInt32 {
+        switch Register(rawValue: index) {
+        case .taskPriority: ~0xFF
+        case .endOfInterrupt: ~0
+        case .spuriousVector: ~spuriousMask
+        case .lvtTimer: ~(0x1_10FF | timerModeMask)
+        case .lvtThermal, .lvtPerformance: ~0x1_17FF
+        case .lvtLINT0, .lvtLINT1: ~0x1_F7FF
+        case .lvtError: ~0x1_10FF
+        case .divideConfiguration: ~0xB
+        default: 0
+        }
+    }
+
+    private var spuriousMask: UInt32 { 0x3FF | (self[.version] & Self.directedEOI != 0 ? Self.suppressBroadcast : 0) }
 
     private mutating func write(_ index: Int, _ value: UInt32, now: UInt64) -> Action {
         guard let register = Register(rawValue: index) else { return .refused }
@@ -78,8 +95,7 @@ extension LocalAPIC {
             if isX2APIC { return .refused }
             self[.destinationFormat] = value | 0x0FFF_FFFF
         case .spuriousVector:
-            let mask = 0x3FF | (self[.version] & Self.directedEOI != 0 ? Self.suppressBroadcast : 0)
-            self[.spuriousVector] = value & mask
+            self[.spuriousVector] = value & spuriousMask
             if !isSoftwareEnabled {
                 for entry in Register.lvtTimer.rawValue...Register.lvtError.rawValue { registers[entry] |= Self.masked }
                 updateTimerMode()
