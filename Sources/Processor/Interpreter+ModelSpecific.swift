@@ -33,7 +33,7 @@ extension CPU {
             }
             let answer: MSRAnswer
             if processor.host.allowsMSR(msrIndex, write: false) {
-                answer = processor.readMSR(msrIndex)
+                answer = processor.isOffered(msrIndex) ? processor.readMSR(msrIndex) : .invalid
             } else {
                 answer = CPU.denied(processor.host.readMSR(msrIndex))
             }

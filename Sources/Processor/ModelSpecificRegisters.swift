@@ -11,6 +11,18 @@ extension VirtualProcessor {
         return answer
     }
 
+    /// Whether the guest's CPUID has the MSR; a client reaches it all the same.
+    func isOffered(_ index: UInt32) -> Bool {
+        switch MSR(index) {
+        case .IA32_XSS: host.cpuid(leaf: 0xD, subleaf: 1).eax & 1 << 3 != 0
+        case .IA32_TSC_AUX:
+            // RDTSCP, RDPID.
+            host.cpuid(leaf: 0x8000_0001, subleaf: 0).edx & 1 << 27 != 0
+                || host.cpuid(leaf: 7, subleaf: 0).ecx & 1 << 22 != 0
+        default: true
+        }
+    }
+
     private func heldMSR(_ msr: MSR) -> UInt64? {
         switch msr {
         case .IA32_EFER: cpu.state.efer
@@ -35,6 +47,7 @@ extension VirtualProcessor {
 
     /// Writes an MSR without asking any filter. `hostInitiated`: by the client, who may restore what a guest can't write.
     public func writeMSR(_ index: UInt32, _ value: UInt64, hostInitiated: Bool) -> MSRAnswer {
+        guard hostInitiated || isOffered(index) else { return .invalid }
         switch MSR(index) {
         case .IA32_EFER: return writeEFER(value, hostInitiated: hostInitiated)
         case .IA32_STAR: cpu.state.star = value
@@ -49,11 +62,12 @@ extension VirtualProcessor {
             cpu[segment: .gs].base = value
         case .IA32_KERNEL_GS_BASE: return VirtualProcessor.set(&cpu.state.kernelGSBase, canonical: value)
         case .IA32_TSC_AUX:
-            guard value >> 32 == 0 else { return .invalid }
-            cpu.state.tscAux = value
+            // Reserved with Intel's processors, ignored by AMD's.
+            guard isAMD || value >> 32 == 0 else { return .invalid }
+            cpu.state.tscAux = value & 0xFFFF_FFFF
         case .IA32_SYSENTER_CS: cpu.state.sysenterCS = value & 0xFFFF_FFFF
-        case .IA32_SYSENTER_ESP: return VirtualProcessor.set(&cpu.state.sysenterESP, canonical: value)
-        case .IA32_SYSENTER_EIP: return VirtualProcessor.set(&cpu.state.sysenterEIP, canonical: value)
+        case .IA32_SYSENTER_ESP: return setSystemEnter(&cpu.state.sysenterESP, value, hostInitiated)
+        case .IA32_SYSENTER_EIP: return setSystemEnter(&cpu.state.sysenterEIP, value, hostInitiated)
         case .IA32_PAT:
             guard VirtualProcessor.isValidPAT(value) else { return .invalid }
             cpu.state.pat = value
@@ -80,6 +94,13 @@ extension VirtualProcessor {
         return .done
     }
 
+    /// AMD's processors, which have no SYSENTER in long mode, make no demands; a client's value is made canonical as well.
+    private func setSystemEnter(_ place: inout UInt64, _ value: UInt64, _ hostInitiated: Bool) -> MSRAnswer {
+        guard isAMD || hostInitiated || CPU.isCanonical(value) else { return .invalid }
+        place = UInt64(bitPattern: Int64(bitPattern: value << 16) >> 16)
+        return .done
+    }
+
     /// Each of the eight fields is 0, 1, 4, 5, 6 or 7.
     private static func isValidPAT(_ value: UInt64) -> Bool {
         value & 0xF8F8_F8F8_F8F8_F8F8 == 0 && (value & 0x0202_0202_0202_0202) << 1 & ~value & 0x0404_0404_0404_0404 == 0
@@ -99,11 +120,12 @@ extension VirtualProcessor {
         }
         guard new.isSubset(of: allowed) else { return .invalid }
         if !hostInitiated {
-            // LME is fixed while paging is on; LMA follows CR0.PG.
+            // LME is fixed while paging is on.
             if cpu.isPaging, new.contains(.LME) != old.contains(.LME) { return .invalid }
-            new.remove(.LMA)
-            new.formUnion(old.intersection(.LMA))
         }
+        // LMA is the processor's own.
+        new.remove(.LMA)
+        new.formUnion(old.intersection(.LMA))
         cpu.state.efer = new.rawValue
         if new.symmetricDifference(old) != [] {
             if !new.symmetricDifference(old).isDisjoint(with: [.NXE, .LMA]) { tlb.flushAll(cpu) }

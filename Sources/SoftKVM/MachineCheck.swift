@@ -50,11 +50,9 @@ struct MachineCheck {
         case 0x400..<0x480:
             let place = Int(index - 0x400)
             guard place < 4 * bankCount else { return false }
-            if !fromHost {
-                // CTL is all ones or all zeros, but for the bits that old AMD processors have in bank 4.
-                if place & 3 == 0, value != 0, value | (1 << 10 | 1) != .max { return false }
-                if place & 3 == 1, value != 0, !canWriteStatus { return false }
-            }
+            // CTL is all ones or all zeros, but for the bits that old AMD processors have in bank 4; a client's too.
+            if place & 3 == 0, value != 0, value | (1 << 10 | 1) != .max { return false }
+            if !fromHost, place & 3 == 1, value != 0, !canWriteStatus { return false }
             banks[place] = value
         default: return false
         }

@@ -79,7 +79,7 @@ extension VirtualCPU {
             chipset?.setTSCDeadline(Int(id), value, tsc: timeStampCounter)
         case .IA32_APIC_BASE: return setAPICBase(value, fromHost: fromHost)
         case .IA32_BIOS_SIGN_ID: if fromHost { msrs.microcode = value }
-        case .IA32_BIOS_UPDT_TRIG, .AMD64_PATCH_LOADER, .VM_HSAVE_PA: break
+        case .IA32_BIOS_UPDT_TRIG, .AMD64_PATCH_LOADER: break
         case .IA32_ARCH_CAPABILITIES:
             guard fromHost else { return false }
             msrs.archCapabilities = value
