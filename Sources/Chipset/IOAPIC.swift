@@ -87,8 +87,8 @@ extension IOAPIC {
         if entry & Entry.level == 0 { delivered |= 1 << UInt32(pin) }
         let count = apics.deliver(InterruptMessage(redirection: entry))
         if pin == Self.rtcPin && wantsStatus && count > 0 { trackRTC(apics) }
-        // KVM takes "no destination" for a delivery here; the guest sees the same in the entry.
-        if count != 0 && entry & Entry.level != 0 { table[pin] |= Entry.remoteIRR }
+        // Set where a local APIC accepts it, and nowhere else: 82093AA, 3.2.4.
+        if count > 0 && entry & Entry.level != 0 { table[pin] |= Entry.remoteIRR }
         return count
     }
 

@@ -69,7 +69,8 @@ package struct LocalAPICs: Codable, Sendable {
         for place in all.indices where all[place].isSoftwareEnabled && reaches(message, place, from: source) {
             candidates += 1
         }
-        guard candidates > 0 else { return -1 }
+        // One that is there and does not accept is another thing than none.
+        guard candidates > 0 else { return all.indices.contains { reaches(message, $0, from: source) } ? 0 : -1 }
         var skip = Int(message.vector) % candidates
         for place in all.indices where all[place].isSoftwareEnabled && reaches(message, place, from: source) {
             if skip == 0 { return accept(message, at: place) ? 1 : 0 }

@@ -48,8 +48,11 @@ package struct PIC8259: Codable, Sendable {
             _ = primary.set(2, true)
             _ = primary.set(2, false)
         }
-        output = primary.wanted(cascade: true) != nil
+        updateOutput()
     }
+
+    /// Sets INTR.
+    private mutating func updateOutput() { output = primary.wanted(cascade: true) != nil }
 
     /// The acknowledge cycle. Without a request it is the spurious interrupt, input 7.
     package mutating func acknowledge() -> UInt8 {
@@ -117,7 +120,7 @@ extension PIC8259 {
             if value & 0x02 != 0 { self[raw: chip].readRegisterSelect = value & 1 }
             if value & 0x40 != 0 {
                 self[raw: chip].specialMask = (value >> 5) & 1
-                update()
+                updateOutput()
             }
         } else {
             operate(chip, value)
@@ -142,7 +145,8 @@ extension PIC8259 {
         state.initState = 1
         self[raw: chip] = state
         for input in 0..<8 where edges & 1 << UInt8(input) != 0 { complete(chip, input) }
-        update()
+        // What the secondary asks for is no new edge to a primary that has begun anew.
+        updateOutput()
     }
 
     /// OCW2: ends of interrupt and rotations.
@@ -151,6 +155,7 @@ extension PIC8259 {
         switch value >> 5 {
         case 0, 4:
             self[raw: chip].rotateOnAutoEOI = value >> 7
+            return
         case 1, 5:
             guard let highest = self[raw: chip].highest(self[raw: chip].isr) else { return }
             if value >> 5 == 5 { self[raw: chip].priorityAdd = UInt8(highest + 1) & 7 }
@@ -197,14 +202,22 @@ extension PIC8259 {
 
     /// The poll command's read: an acknowledge and a non-specific end in one.
     private mutating func poll(_ chip: PICState.Chip) -> UInt8 {
-        defer { update() }
-        guard let input = self[raw: chip].wanted(cascade: chip == .primary) else { return 7 }
+        guard let input = self[raw: chip].wanted(cascade: chip == .primary) else {
+            update()
+            return 7
+        }
         if chip == .secondary {
             primary.isr &= ~4
             primary.irr &= ~4
         }
         self[raw: chip].irr &= ~(1 << UInt8(input))
         complete(chip, input)
+        if chip == .secondary || input != 2 {
+            update()
+        } else {
+            // The secondary goes on asking, which is no new edge.
+            updateOutput()
+        }
         return UInt8(input) | 0x80
     }
 }

@@ -189,7 +189,7 @@ extension PIT8254 {
         guard channels[index].statusLatched == 0 else { return }
         let channel = channels[index]
         channels[index].status =
-            (output(index, now: now) ? 0x80 : 0) | channel.rwMode << 4 | (channel.mode & 7) << 1 | channel.bcd & 1
+            (output(index, now: now) ? 0x80 : 0) | channel.rwMode << 4 | channel.mode << 1 | channel.bcd & 1
         channels[index].statusLatched = 1
     }
 

@@ -23,7 +23,6 @@ struct MSROracleTests {
         return UInt64((entries?.first { $0.function == 0x8000_0008 }?.eax ?? 36) & 0xFF)
     }()
 
-
     private static func areMemoryTypes(_ value: UInt64, _ types: Set<UInt64>) -> Bool {
         (UInt64(0)..<8).allSatisfy { types.contains(value >> ($0 * 8) & 0xFF) }
     }
