@@ -39,6 +39,9 @@ struct KernelDeviation: Sendable {
                 && Comparison.vector($0.wanted.state) == 1 && $0.wanted.state.debug.dr6 & 1 << 13 != 0
                 && $0.differences.isEmpty && $0.memory.count == 1
         },
+        KernelDeviation(name: "task switches look at no T bit", section: "vol. 3, 17.3.1.5") {
+            !$0.setup.isWatched && $0.wanted.state.debug.dr6 & 1 << 15 != 0 && Comparison.vector($0.wanted.state) == 1
+        },
         KernelDeviation(name: "INT n leaves its emulator a single-step trap", section: "vol. 3, 17.3.1.4") {
             $0.isStepped && $0.hasSoftwareInterrupt
         },

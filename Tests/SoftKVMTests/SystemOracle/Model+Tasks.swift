@@ -43,6 +43,12 @@ extension Model {
                 commit(stack)
             }
             guard state.general.rip <= UInt64(state.special.cs.limit) else { throw Fault(vector: 13, code: ext) }
+            // T: a trap before the new task's first instruction. Vol. 3, 17.3.1.5.
+            if isWide, read(new.base + 0x64, as: UInt8.self) & 1 != 0 {
+                state.debug.dr6 = state.debug.dr6 & ~0xF | 1 << 15
+                state.debug.dr7 &= ~(1 << 13)
+                throw Fault(vector: 1, code: nil)
+            }
         } catch {
             raise(error)
         }
@@ -75,6 +81,7 @@ extension Model {
         func value(_ wide: UInt64, _ narrow: UInt64) -> UInt64 {
             isWide ? UInt64(read(base + wide, as: UInt32.self)) : UInt64(read(base + narrow, as: UInt16.self))
         }
+        if isWide, state.special.cr0 & 1 << 31 != 0 { state.special.cr3 = UInt64(read(base + 0x1C, as: UInt32.self)) }
         state.general.rip = value(0x20, 0x0E)
         let flags = value(0x24, 0x10)
         state.general.rflags = flags & 0x3F_7FD5 | 2 | (nested ? 0x4000 : 0)

@@ -189,4 +189,60 @@ struct TaskOracleTests {
         }
         sweep.finish()
     }
+
+    /// The T bit of a 32-bit TSS, from every place that a 16-bit one has none at.
+    @Test func trapBit() throws {
+        let sweep = try Sweep("the T bit of a TSS", long: false)
+        for way in Way.allCases where way != .exception {
+            for isWide in [false, true] {
+                for level in 0..<4 {
+                    for (dr6, dr7) in [
+                        (UInt64(0xFFFF_0FF0), UInt64(0x400)), (0xFFFF_4FFF, 0x2400), (0xFFFF_2FF2, 0x4FF),
+                    ] {
+                        for word in [UInt16(0), 1, 0xFFFE, 0xFFFF] {
+                            var task = NewTask(level: level)
+                            task.isWide = isWide
+                            try run(sweep, way, task, title: "level \(level), T \(word), DR6 \(String(dr6, radix: 16))")
+                            {
+                                $0.put(word, at: Layout.otherTask + 0x64)
+                                $0.state.debug.dr6 = dr6
+                                $0.state.debug.dr7 = dr7
+                                // Breakpoints that nothing meets.
+                                $0.state.debug.db = (0xF000, 0xF100, 0xF200, 0xF300)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        sweep.finish()
+    }
+
+    /// The new task's CR3: its first instruction is fetched by the new tables, where #UD lies by the old ones.
+    @Test func changesTheAddressSpace() throws {
+        let sweep = try Sweep(
+            "CR3 of a TSS", long: false, notKernel: "this kind of /dev/kvm has no paging but that of IA-32e mode")
+        let directory: UInt64 = 0x1_C000, table: UInt64 = 0x1_D000, page: UInt64 = 0xD000
+        for way in Way.allCases where way != .exception {
+            for level in 0..<4 {
+                for changes in [false, true] {
+                    let task = NewTask(level: level)
+                    try run(sweep, way, task, title: "level \(level), CR3 changes \(changes)") { setup in
+                        setup.changesPageTables = true
+                        setup.state.special.cr0 |= 1 << 31
+                        setup.state.special.cr3 = Layout.directory32
+                        setup.put(UInt32(changes ? directory : Layout.directory32), at: Layout.otherTask + 0x1C)
+                        setup.put(UInt32(table | 0x67), at: directory)
+                        for number in UInt64(0)..<32 {
+                            let target = number << 12 == Layout.target ? page : number << 12
+                            setup.put(UInt32(target | 0x67), at: table + number * 4)
+                        }
+                        setup.put(UInt16(0x00E6), at: page)
+                        if changes { setup.put(UInt16(0x0B0F), at: Layout.target) }
+                    }
+                }
+            }
+        }
+        sweep.finish()
+    }
 }
