@@ -218,15 +218,18 @@ struct TaskOracleTests {
         sweep.finish()
     }
 
-    /// The new task's CR3: its first instruction is fetched by the new tables, where #UD lies by the old ones.
+    /// The new task's CR3: its first instruction lies in the page that the switch itself was fetched from, and by the old tables
+    /// there is #UD.
     @Test func changesTheAddressSpace() throws {
         let sweep = try Sweep(
             "CR3 of a TSS", long: false, notKernel: "this kind of /dev/kvm has no paging but that of IA-32e mode")
         let directory: UInt64 = 0x1_C000, table: UInt64 = 0x1_D000, page: UInt64 = 0xD000
+        let place: UInt64 = 0x100
         for way in Way.allCases where way != .exception {
             for level in 0..<4 {
                 for changes in [false, true] {
-                    let task = NewTask(level: level)
+                    var task = NewTask(level: level)
+                    task.eip = Layout.code + place
                     try run(sweep, way, task, title: "level \(level), CR3 changes \(changes)") { setup in
                         setup.changesPageTables = true
                         setup.state.special.cr0 |= 1 << 31
@@ -234,11 +237,11 @@ struct TaskOracleTests {
                         setup.put(UInt32(changes ? directory : Layout.directory32), at: Layout.otherTask + 0x1C)
                         setup.put(UInt32(table | 0x67), at: directory)
                         for number in UInt64(0)..<32 {
-                            let target = number << 12 == Layout.target ? page : number << 12
+                            let target = number << 12 == Layout.code ? page : number << 12
                             setup.put(UInt32(target | 0x67), at: table + number * 4)
                         }
-                        setup.put(UInt16(0x00E6), at: page)
-                        if changes { setup.put(UInt16(0x0B0F), at: Layout.target) }
+                        setup.put(UInt16(0x00E6), at: page + place)
+                        setup.put(UInt16(changes ? 0x0B0F : 0x00E6), at: Layout.code + place)
                     }
                 }
             }
