@@ -1,6 +1,7 @@
 // The chipset's states as the interface's structures: kvm_pic_state, kvm_ioapic_state, kvm_pit_state2. <asm/kvm.h>.
 
 internal import Chipset
+internal import KVMABI
 
 extension Record {
     private static var picFields: [WritableKeyPath<PICState, UInt8>] {

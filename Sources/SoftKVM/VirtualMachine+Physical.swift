@@ -1,6 +1,7 @@
 // The hypervisor's own accesses to guest memory. They fail where the client has taken the memory away, and never fault.
 
 internal import GuestMemory
+internal import KVMABI
 
 extension VirtualMachine {
     /// The client's memory behind `size` bytes of one region.

@@ -52,6 +52,26 @@ import Testing
         #expect(RunArea.Offset.validRegs - RunArea.Offset.payload == RunArea.payloadSize)
     }
 
+    @Test func exitsAreWhereTheTableSays() {
+        let offsets: [(String, Int)] = [
+            ("io.direction", ExitLayout.ioDirection), ("io.size", ExitLayout.ioSize), ("io.port", ExitLayout.ioPort),
+            ("io.count", ExitLayout.ioCount), ("io.data_offset", ExitLayout.ioDataOffset),
+            ("mmio.phys_addr", ExitLayout.mmioAddress), ("mmio.data", ExitLayout.mmioData),
+            ("mmio.len", ExitLayout.mmioLength), ("mmio.is_write", ExitLayout.mmioIsWrite),
+            ("hw.hardware_exit_reason", ExitLayout.hardwareExitReason),
+            ("ex.exception", ExitLayout.exceptionVector), ("ex.error_code", ExitLayout.exceptionErrorCode),
+            ("debug.arch", ExitLayout.debugException),
+            ("hypercall.nr", ExitLayout.hypercallNumber), ("hypercall.args", ExitLayout.hypercallArguments),
+            ("hypercall.ret", ExitLayout.hypercallResult), ("hypercall.longmode", ExitLayout.hypercallFlags),
+            ("msr.error", ExitLayout.msrError), ("msr.reason", ExitLayout.msrReason),
+            ("fail_entry.hardware_entry_failure_reason", ExitLayout.hardwareEntryFailureReason),
+            ("internal.suberror", ExitLayout.internalSuberror), ("internal.ndata", ExitLayout.internalDataCount),
+            ("internal.data", ExitLayout.internalData), ("eoi.vector", ExitLayout.eoiVector),
+            ("tpr_access.rip", ExitLayout.tprAccessRIP), ("tpr_access.is_write", ExitLayout.tprAccessIsWrite),
+        ]
+        for (field, offset) in offsets { #expect(Layout.offset("kvm_run", field) == offset, "\(field)") }
+    }
+
     @Test func whatTheHeaderLacksIsPinnedByLiteral() {
         typealias Region = kvm_userspace_memory_region2
         #expect(MemoryLayout<Region>.size == 160)
