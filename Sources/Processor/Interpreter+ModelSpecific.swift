@@ -79,6 +79,10 @@ extension CPU {
     }
 
     func identify(_ cursor: OpCursor) -> UInt {
+        if processor.intercepts.contains(.cpuid) {
+            processor.exit = .intercepted(.cpuid)
+            return stopped(.exitBefore)
+        }
         let answer = processor.host.cpuid(
             leaf: UInt32(truncatingIfNeeded: rax), subleaf: UInt32(truncatingIfNeeded: rcx))
         rax = UInt64(answer.eax)

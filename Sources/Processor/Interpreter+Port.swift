@@ -40,6 +40,13 @@ extension CPU {
         if processor.isStepping { processor.notePortBreakpoints(port, size: size) }
     }
 
+    /// Leaves the instruction to the client that asked for all of them.
+    @inline(__always) private func checkIntercept() throws(Stop) {
+        guard processor.intercepts.contains(.ports) else { return }
+        processor.exit = .intercepted(.ports)
+        throw .exitBefore
+    }
+
     private func checkPermissionBitmap(_ port: UInt16, size: Int) throws(Stop) {
         let tr = self[segment: .tr]
         // A 32-bit (or 64-bit) TSS that reaches the map's base.
@@ -61,6 +68,7 @@ extension CPU {
         instruction(cursor) { () throws(Stop) in
             let port = port(cursor)
             try checkPort(port, size: W.bytes)
+            try checkIntercept()
             let value: UInt64
             if let answer = processor.transaction.take(W.bytes) {
                 value = answer
@@ -79,6 +87,7 @@ extension CPU {
             if processor.transaction.portWriteDone { return }
             let port = port(cursor)
             try checkPort(port, size: W.bytes)
+            try checkIntercept()
             let value = UInt64(truncatingIfNeeded: register(CPUState.offset(ofRegister: 0), as: W.self))
             if processor.host.writePort(port, size: W.bytes, value: UInt32(truncatingIfNeeded: value)) { return }
             processor.transaction.setOutgoing(value: value, size: W.bytes)
@@ -150,6 +159,7 @@ extension CPU {
                 if last > addressMask(cursor) || (!is64Bit && last > UInt64(self[segment: .es].limit)) { count = 1 }
             }
             try checkWritable(linear, size: count * size, .es)
+            try checkIntercept()
             if processor.transaction.remaining == 0, let first = processor.host.readPort(port, size: size) {
                 try store(UInt64(first), size, linear)
                 advance(cursor, index: 7, by: 1, size: size)
@@ -178,6 +188,8 @@ extension CPU {
             if try hasNothingLeft(cursor, port, size: size) { return cursor.next }
             let segment = cursor.op.segment
             let linear = try checkedLinear(segment, offset: rsi & addressMask(cursor), size: size, .read)
+            if processor.intercepts.contains(.ports) { try checkReadable(linear, size: size, segment) }
+            try checkIntercept()
             let first = try load(size, linear, segment)
             if processor.host.writePort(port, size: size, value: UInt32(truncatingIfNeeded: first)) {
                 advance(cursor, index: 6, by: 1, size: size)

@@ -339,6 +339,16 @@ extension CPU {
         if (linear ^ last) & ~0xFFF != 0 { _ = try target(last & ~0xFFF, size: 1, segment: segment, user: isUser) }
     }
 
+    /// Throws what a read of `size` bytes at `linear` would, and reads nothing.
+    func checkReadable(_ linear: UInt64, size: Int, _ segment: SegmentName) throws(Stop) {
+        let linear = wrapped(linear)
+        try checkCanonical(linear, size: size, segment)
+        try checkAlignment(linear, size: size, segment)
+        _ = try translate(linear, .read, user: isUser)
+        let last = wrapped(linear &+ UInt64(truncatingIfNeeded: size &- 1))
+        if (linear ^ last) & ~0xFFF != 0 { _ = try translate(last & ~0xFFF, .read, user: isUser) }
+    }
+
     // MARK: Locked accesses
 
     /// An atomic read-modify-write of `W`; `change` may run more than once. Crossing a page, every other vCPU stands still.

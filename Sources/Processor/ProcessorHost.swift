@@ -80,6 +80,8 @@ public enum ProcessorExit: Sendable, Equatable {
     case readMSR(index: UInt32, reason: UInt32)
     case writeMSR(index: UInt32, value: UInt64, reason: UInt32)
     case hypercall
+    /// The instruction at RIP is one of `VirtualProcessor.intercepts`; nothing of it has happened.
+    case intercepted(Intercepts)
     /// Interrupts can be taken now and the client asked to know (request_interrupt_window).
     case interruptWindow
     /// Task priority lowered by the guest without a local APIC here.
@@ -88,6 +90,16 @@ public enum ProcessorExit: Sendable, Equatable {
     case hostFault(address: UInt64)
     /// The processor can't go on: delivery of an event needed memory that is MMIO, and the like.
     case internalError(suberror: UInt32)
+}
+
+/// Instructions that end the run before they have any effect, because the client executes them itself. None by default.
+/// What the guest may not do faults as ever: privilege and operands are checked first, the first element of a string too.
+public struct Intercepts: OptionSet, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// IN, OUT, INS, OUTS. INS and OUTS whose count is 0 are complete without an exit.
+    public static let ports = Intercepts(rawValue: 1)
+    public static let cpuid = Intercepts(rawValue: 2)
 }
 
 /// Bits by which other threads reach a running vCPU (`VirtualProcessor.request`).

@@ -55,6 +55,9 @@ internal import X86
     /// makes meanwhile is seen right after them.
     public var isolatesHostAccesses = false
 
+    /// Instructions that the client executes itself.
+    public var intercepts: Intercepts = []
+
     /// Breakpoints or guest debugging are on: instructions go one by one. Derived by `CPU.updateMode`.
     var isStepping = false
     /// The guest's CPUID names AMD or Hygon.
@@ -182,6 +185,9 @@ internal import X86
 
     /// Data for the port or MMIO read that the last run ended with, before the next run.
     public func completeRead(_ bytes: UnsafeRawBufferPointer) { unsafe transaction.completeRead(bytes) }
+
+    /// Takes back what the last exit asked for: the instruction begins again, at whatever RIP the owner sets.
+    public func abandonInstruction() { transaction.abandon() }
 
     /// The client's answer to an MSR exit: the value read, or an error (#GP).
     public func completeMSR(value: UInt64, error: Bool) { transaction.completeMSR(value: value, error: error) }

@@ -7,7 +7,7 @@ internal import Synchronization
 
 /// A hypervisor of our own behind the raw interface. Handles are numbers of this instance; nothing is shared between
 /// instances. A virtual machine is freed when its handles, its vCPUs' handles and their mappings have gone.
-public final class SoftwareEndpoint: Endpoint {
+public final class SoftwareEndpoint: InterceptingEndpoint {
     private let handles = HandleTable()
     /// Run areas that clients have mapped, by address.
     private let mappings = Mutex<[UInt: VirtualCPUHandle]>([:])
@@ -66,6 +66,16 @@ public final class SoftwareEndpoint: Endpoint {
         let owner = mappings.withLock { $0.removeValue(forKey: UInt(bitPattern: address)) }
         guard owner != nil, length > 0 else { return }
         unsafe munmap(address, min(length, RunAreas.mappingSize))
+    }
+
+    public func intercept(_ instructions: InstructionIntercepts, on vcpu: Handle) throws(Errno) {
+        guard case .vcpu(let vcpu) = try handles.target(vcpu) else { throw .invalidArgument }
+        vcpu.vcpu.intercept(instructions)
+    }
+
+    public func abandonInstruction(of vcpu: Handle) throws(Errno) {
+        guard case .vcpu(let vcpu) = try handles.target(vcpu) else { throw .invalidArgument }
+        vcpu.vcpu.abandonInstruction()
     }
 
     public func close(_ handle: Handle) {

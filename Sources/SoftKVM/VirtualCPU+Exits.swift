@@ -88,6 +88,10 @@ extension VirtualCPU {
             run.exitReason = .x86WrMSR
             completion = .writeMSR
         case .hypercall: storeHypercall()
+        case .intercepted(let what):
+            let which: InstructionIntercepts = what == .cpuid ? .cpuid : .ports
+            run.store(UInt64(which.hardwareExitReason), ExitLayout.hardwareExitReason)
+            run.exitReason = .unknown
         case .interruptWindow:
             processor.withdraw(.interruptWindow)
             run.exitReason = .irqWindowOpen

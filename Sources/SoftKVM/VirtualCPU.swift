@@ -108,6 +108,23 @@ final class VirtualCPU: @unchecked Sendable {
         try mutex.withLock { _ throws(Errno) in try locked(request, argument) }
     }
 
+    /// Which instructions end KVM_RUN before they have an effect.
+    func intercept(_ instructions: InstructionIntercepts) {
+        mutex.withLock { _ in
+            processor.intercepts = []
+            if instructions.contains(.ports) { processor.intercepts.insert(.ports) }
+            if instructions.contains(.cpuid) { processor.intercepts.insert(.cpuid) }
+        }
+    }
+
+    /// Forgets the instruction that waits for the client's answer.
+    func abandonInstruction() {
+        mutex.withLock { _ in
+            completion = .none
+            processor.abandonInstruction()
+        }
+    }
+
     private func locked(_ request: Request, _ argument: ClientArgument) throws(Errno) -> Int32 {
         switch request {
         case .getRegs: try argument.store(registers)

@@ -307,4 +307,47 @@ import Testing
         try client.call(vcpu, .translate, &translation)
         #expect(translation.valid == 0)
     }
+
+    /// What a client can execute itself is executed here until it asks, and again when it takes that back.
+    @Test func intercepts() throws {
+        let vcpu = try client.makeVCPU()
+        let pages = Pages(4)
+        try client.setSlot(0, at: 0, size: 16384, from: pages.address)
+        pages.write([0xE6, 0x10, 0x0F, 0xA2, 0xE4, 0x11, 0xF4], at: 0x1000)  // out 0x10, al; cpuid; in al, 0x11; hlt
+        var sregs = try client.get(vcpu, .getSREGS, kvm_sregs())
+        sregs.cs.base = 0
+        sregs.cs.selector = 0
+        try client.set(vcpu, .setSREGS, sregs)
+        let area = unsafe RunArea(try client.endpoint.map(vcpu, length: 8192, offset: 0))
+        defer { unsafe client.endpoint.unmap(area.base, length: 8192) }
+        func run(from rip: UInt64? = nil) throws -> ExitReason {
+            if let rip {
+                var regs = kvm_regs()
+                (regs.rip, regs.rflags) = (rip, 2)
+                try client.set(vcpu, .setRegs, regs)
+            }
+            _ = try client.endpoint.ioctl(vcpu, .run, 0)
+            return area.exitReason
+        }
+        var hardwareReason: UInt32 { area.load(ExitLayout.hardwareExitReason) }
+        #expect(try run(from: 0x1000) == .io)
+        #expect(try run() == .io)
+        #expect(try run() == .hlt)
+
+        try client.endpoint.intercept([.ports, .cpuid], on: vcpu)
+        for (rip, reason): (UInt64, UInt32) in [(0x1000, 30), (0x1002, 10), (0x1004, 30)] {
+            #expect(try run(from: rip) == .unknown)
+            #expect(hardwareReason == reason)
+            #expect(try run() == .unknown)
+            let regs = try client.get(vcpu, .getRegs, kvm_regs())
+            #expect(regs.rip == rip && regs.rax == 0)
+        }
+        try client.endpoint.intercept(.cpuid, on: vcpu)
+        #expect(try run(from: 0x1000) == .io)
+        #expect(try run() == .unknown)
+        try client.endpoint.intercept([], on: vcpu)
+        #expect(try run() == .io)
+        #expect(try run() == .hlt)
+        #expect(client.failure { try client.endpoint.intercept(.ports, on: client.machine) } == .invalidArgument)
+    }
 }
