@@ -49,6 +49,7 @@ let package = Package(
         module("SoftKVM", ["KVMABI", "X86", "Processor", "Chipset", "GuestMemory"]),
         module("Preload", ["KVMABI", "SoftKVM"]),
         module("KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
+        module("KVM2006", ["KVMABI", "X86"]),
         module("Devices", ["GuestMemory"]),
         module(
             "VMM",
@@ -80,6 +81,7 @@ let package = Package(
         tests(of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory", "X86", "Processor"], exclude: ["Guests"]),
         tests(of: "Preload", ["martlet"], exclude: ["Clients"]),
         tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
+        tests(of: "KVM2006", ["KVMABI", "SoftKVM"]),
         tests(of: "Devices", ["GuestMemory"]),
         tests(
             of: "VMM",
