@@ -31,17 +31,3 @@ public final class KickHandle: Sendable {
     /// The vCPU is about to go.
     func retire() { alive.withLock { $0 = false } }
 }
-
-extension RunArea {
-    // SAFETY: the byte is inside the mapping, and nothing but these two functions and the hypervisor touches it.
-    private var immediateExitFlag: UnsafeMutablePointer<Atomic<UInt8>> {
-        unsafe (base + Offset.immediateExit).assumingMemoryBound(to: Atomic<UInt8>.self)
-    }
-
-    func setImmediateExit() { unsafe immediateExitFlag.pointee.store(1, ordering: .sequentiallyConsistent) }
-
-    /// True if it was set; it is not any more.
-    func takeImmediateExit() -> Bool {
-        unsafe immediateExitFlag.pointee.exchange(0, ordering: .sequentiallyConsistent) != 0
-    }
-}

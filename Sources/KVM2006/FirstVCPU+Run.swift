@@ -98,7 +98,7 @@ extension FirstVCPU {
 
     /// Has the endpoint complete the instruction that waits, and nothing more.
     func completeInstruction() throws(Errno) {
-        area.immediateExit = 1
+        area.setImmediateExit()
         defer { settleKick(usedUp: false) }
         do throws(Errno) {
             _ = try endpoint.ioctl(handle, .run, 0)
@@ -110,8 +110,8 @@ extension FirstVCPU {
     /// Takes `immediate_exit` back unless a kick wants it.
     private func settleKick(usedUp: Bool) {
         if usedUp { isKicked.store(false, ordering: .sequentiallyConsistent) }
-        area.immediateExit = 0
-        if isKicked.load(ordering: .sequentiallyConsistent) { area.immediateExit = 1 }
+        area.takeImmediateExit()
+        if isKicked.load(ordering: .sequentiallyConsistent) { area.setImmediateExit() }
     }
 
     // MARK: Before the run

@@ -175,7 +175,7 @@ final class FirstVCPU: @unchecked Sendable {
 
     func kick() {
         isKicked.store(true, ordering: .sequentiallyConsistent)
-        area.immediateExit = 1
+        area.setImmediateExit()
         endpoint.kick(handle)
     }
 }

@@ -5,7 +5,7 @@ internal import KVMABI
 internal import X86
 
 /// What today's exits can't show as the first interface did, by name. Over an endpoint that leaves instructions to its client
-/// (`InterceptingEndpoint`) none of it is so.
+/// (`InterceptingEndpoint`) only the last is so.
 public enum KernelLimit: String, Sendable, CaseIterable {
     /// Today's hypervisor answers CPUID itself, with no exit to opt into: the guest sees what KVM_GET_SUPPORTED_CPUID offers and
     /// exit reason 3 never comes.
@@ -23,8 +23,8 @@ public enum KernelLimit: String, Sendable, CaseIterable {
     /// A pending MMIO read can't be taken back: a run without `mmio_completed` gives the same exit again, and `emulated` is
     /// refused with EINVAL.
     case mmioReadMustBeAnswered
-    /// KVM_INTERNAL_ERROR (an instruction that the kernel doesn't emulate) was exit reason EXCEPTION or a hang: it is UNKNOWN, with
-    /// the hardware reason 0.
+    /// KVM_EXIT_INTERNAL_ERROR (an instruction that the hypervisor doesn't emulate, and the like) had no reason of its own: it is
+    /// UNKNOWN, with the hardware reason 0.
     case internalErrorIsUnknown
 }
 

@@ -11,7 +11,7 @@ import Testing
 enum Host: String, CaseIterable, Sendable {
     case software, kernel
 
-    static let present: [Host] = allCases.filter { (try? $0.makeEndpoint().open()) != nil }
+    static let present: [Host] = allCases.filter { (try? FirstInterface($0.makeEndpoint())) != nil }
 
     func makeEndpoint() throws -> any Endpoint {
         switch self {
