@@ -76,20 +76,15 @@ extension FirstVCPU {
         return access
     }
 
-    /// The shortest instruction that ends at an address and makes the access; a string's with its REP, if there is one.
+    /// The shortest instruction that ends at an address and makes the access.
     private func access(
         before rip: UInt64, _ exit: PortExit, _ registers: kvm_regs, _ special: kvm_sregs, _ memory: FirstMemory
     ) -> PortInstruction? {
-        var found: PortInstruction?
         for length in 1...15 {
-            guard
-                let access = access(at: rip &- UInt64(length), length, exit, registers, special, memory),
-                Int(access.length) == length
-            else { continue }
-            if !access.isString || access.isRepeated { return found ?? access }
-            found = found ?? access
+            let found = access(at: rip &- UInt64(length), length, exit, registers, special, memory)
+            if let found, Int(found.length) == length { return found }
         }
-        return found
+        return nil
     }
 
     /// What completes an input and changes nothing: memory's bytes, or RAX's.
