@@ -1,6 +1,7 @@
 // What answers: the software hypervisor of this process, made when the client first opens /dev/kvm.
 
 internal import Glibc
+internal import KVM2006
 internal import KVMABI
 internal import SoftKVM
 internal import Synchronization
@@ -8,11 +9,16 @@ internal import Synchronization
 /// The hypervisor and the handles that the client has of it.
 final class Hypervisor: Sendable {
     private let endpoint = SoftwareEndpoint()
+    /// The machines of the first interface, by their handles' numbers.
+    private let firsts = FirstMachines()
     private let watch: HandleWatch
 
     private init() throws(Errno) {
         let endpoint = endpoint
-        watch = try HandleWatch { found in endpoint.close(found.handle) }
+        let firsts = firsts
+        watch = try HandleWatch { found in
+            if found.kind == .first { firsts.remove(found.handle) } else { endpoint.close(found.handle) }
+        }
     }
 
     // MARK: One for a process
@@ -45,7 +51,17 @@ final class Hypervisor: Sendable {
 
     /// `open("/dev/kvm")`: a new descriptor.
     func open(flags: Int32) throws(Errno) -> Int32 {
-        try give(.system, try endpoint.open(), closesOnExec: flags & O_CLOEXEC != 0)
+        let closesOnExec = flags & O_CLOEXEC != 0
+        guard Settings.shared.interface == .first else {
+            return try give(.system, try endpoint.open(), closesOnExec: closesOnExec)
+        }
+        let under: any Endpoint
+        switch Settings.shared.hypervisor {
+        case .software: under = SignallingEndpoint(endpoint)
+        // By a name that is not taken for the client's.
+        case .kernel: under = try KernelEndpoint(path: "/dev/./kvm")
+        }
+        return try give(.first, firsts.insert(try FirstInterface(under)), closesOnExec: closesOnExec)
     }
 
     /// A descriptor for a handle, which is the descriptor's from here on.
@@ -73,7 +89,7 @@ final class Hypervisor: Sendable {
                 throw error
             }
         } catch {
-            endpoint.close(handle)
+            if kind == .first { firsts.remove(handle) } else { endpoint.close(handle) }
             throw error
         }
     }
@@ -98,6 +114,9 @@ final class Hypervisor: Sendable {
         _ kind: HandleKind, _ handle: Handle, _ found: FoundHandle, _ request: Request, _ argument: UInt
     ) throws(Errno) -> Int32 {
         switch (kind, request) {
+        case (.first, _):
+            guard let machine = firsts[handle] else { throw .badFileDescriptor }
+            return try machine.ioctl(request: UInt32(truncatingIfNeeded: request.rawValue), argument: argument)
         case (.system, .createVM):
             let made = Handle(rawValue: try endpoint.ioctl(handle, request, argument))
             return try give(.machine, made, closesOnExec: true)
@@ -126,8 +145,17 @@ final class Hypervisor: Sendable {
         _ found: FoundHandle, at address: UnsafeMutableRawPointer?, length: Int, protection: Int32, flags: Int32,
         offset: Int
     ) throws(Errno) -> UnsafeMutableRawPointer {
-        guard found.kind == .vcpu else { throw .noSuchDevice }
+        guard found.kind == .vcpu || found.kind == .first else { throw .noSuchDevice }
         guard found.isOfThisProcess else { throw .ioError }
+        if found.kind == .first {
+            guard let machine = try shared().firsts[found.handle] else { throw .badFileDescriptor }
+            let parts = try machine.place(offset: offset, length: length)
+            // The parts keep their memory until it is mapped.
+            return unsafe try withExtendedLifetime(parts) { () throws(Errno) in
+                let pieces = parts.map { MappingPiece(descriptor: $0.descriptor, length: $0.length, offset: $0.offset) }
+                return unsafe try pieces.map(at: address, protection: protection, flags: flags, by: next.map)
+            }
+        }
         let pieces = try shared().endpoint.pieces(found.handle, length: length, offset: offset)
         return unsafe try pieces.map(at: address, protection: protection, flags: flags, by: next.map)
     }

@@ -18,6 +18,14 @@ struct KVMCommand: ParsableCommand {
     @Option(help: "Which hypervisor: auto, kernel (/dev/kvm, nothing but logging in between) or software.")
     var hypervisor = Hypervisor.software
 
+    @Option(help: "Which interface /dev/kvm has: today, or 2006, the first that was posted.")
+    var abi = Interface.today
+
+    enum Interface: String, ExpressibleByArgument, CaseIterable {
+        case today
+        case first = "2006"
+    }
+
     @Argument(parsing: .captureForPassthrough, help: "The command and its arguments, after --.")
     var command: [String]
 
@@ -32,7 +40,7 @@ struct KVMCommand: ParsableCommand {
         do throws(ClientProgram.Refusal) {
             let program = try ClientProgram(name)
             let library = try PreloadLibrary.located()
-            try library.start(program, arguments: Array(words), hypervisor: hypervisor.choose().hypervisor)
+            try library.start(program, arguments: Array(words), hypervisor: hypervisor.choose().hypervisor, abi: abi)
         } catch {
             Diagnostics.error(error.description)
             throw ExitStatus.failed
@@ -71,15 +79,16 @@ struct PreloadLibrary {
 
     /// Becomes the program. Returns only by an error.
     func start(
-        _ program: ClientProgram, arguments: [String], hypervisor: Hypervisor
+        _ program: ClientProgram, arguments: [String], hypervisor: Hypervisor, abi: KVMCommand.Interface
     ) throws(ClientProgram.Refusal) {
         let others = unsafe getenv("LD_PRELOAD").map { unsafe String(cString: $0) } ?? ""
         unsafe setenv("LD_PRELOAD", others.isEmpty ? path : "\(path):\(others)", 1)
         unsafe setenv("MARTLET_HYPERVISOR", hypervisor.rawValue, 1)
+        unsafe setenv("MARTLET_ABI", abi.rawValue, 1)
         var words = unsafe arguments.map { unsafe strdup($0) } + [nil]
         unsafe execv(program.path, &words)
         let reason = unsafe String(cString: strerror(errno))
-        for unsafeword in unsafe words { unsafe free(word) }
+        for index in unsafe words.indices { unsafe free(words[index]) }
         throw ClientProgram.Refusal("\(program.path): \(reason)")
     }
 }

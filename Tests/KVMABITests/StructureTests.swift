@@ -69,7 +69,7 @@ import Testing
             ("internal.data", ExitLayout.internalData), ("eoi.vector", ExitLayout.eoiVector),
             ("tpr_access.rip", ExitLayout.tprAccessRIP), ("tpr_access.is_write", ExitLayout.tprAccessIsWrite),
         ]
-        for (field, offset) in offsets { #expect(Layout.offset("kvm_run", field) == offset, "\(field)") }
+        for (field, offset) in offsets { #expect(StructureLayout.offset("kvm_run", field) == offset, "\(field)") }
     }
 
     @Test func whatTheHeaderLacksIsPinnedByLiteral() {

@@ -19,10 +19,16 @@ struct Client: CustomTestStringConvertible, Sendable {
         FileManager.default.isExecutableFile(atPath: $0)
     }
 
-    private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-        .appendingPathComponent("Clients")
+    /// Of today's interface, and of the first.
+    static let all = clients("Clients")
+    static let first = clients("FirstClients")
 
-    static let all: [Client] = {
+    static func folder(_ name: String) -> URL {
+        URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(name)
+    }
+
+    private static func clients(_ name: String) -> [Client] {
+        let folder = folder(name)
         let files = (try? FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)) ?? []
         return files.filter { $0.pathExtension == "c" }.sorted { $0.path < $1.path }.map { file in
             let text = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
@@ -33,14 +39,16 @@ struct Client: CustomTestStringConvertible, Sendable {
             return Client(
                 name: file.deletingPathExtension().lastPathComponent, source: file, expected: lines.joined())
         }
-    }()
+    }
 
     /// Compiles the client and runs it on a hypervisor.
-    func run(on hypervisor: String, environment: [String: String] = [:]) throws -> Ended {
+    func run(
+        on hypervisor: String, _ options: [String] = [], arguments: [String] = [], environment: [String: String] = [:]
+    ) throws -> Ended {
         let program = try Client.compile(file: source)
         defer { try? FileManager.default.removeItem(at: program) }
         return try Client.run(
-            ["kvm", "--hypervisor", hypervisor, "--", program.path], environment: environment)
+            ["kvm", "--hypervisor", hypervisor] + options + ["--", program.path] + arguments, environment: environment)
     }
 
     // MARK: Programs

@@ -21,6 +21,23 @@ struct ClientTests {
         #expect(ended.output == client.expected)
     }
 
+    /// Clients of the interface of October 2006, written from its layouts alone.
+    @Test(arguments: Client.first) func ofTheFirstInterface(_ client: Client) throws {
+        let ended = try client.run(on: "software", ["--abi", "2006"])
+        #expect(ended.status == 0, "\(ended.error)")
+        #expect(ended.output == client.expected)
+    }
+
+    /// Debian's kernel, booted by a client of 2006, says its first line.
+    @Test(.enabled(if: QEMU.guest("vmlinuz") != nil, "no guests: run scripts/fetch-guests"))
+    func theFirstInterfaceBootsLinux() throws {
+        let kernel = try #require(QEMU.guest("vmlinuz"))
+        let boot = Client(name: "linux", source: Client.folder("FirstClients/Boot/linux.c"), expected: "")
+        let ended = try boot.run(on: "software", ["--abi", "2006"], arguments: [kernel])
+        #expect(ended.status == 0, "\(ended.error)")
+        #expect(ended.output.contains("] Linux version "))
+    }
+
     /// Each request of a conversation, by name, with its arguments, its answer and its time.
     @Test func theConversationIsLogged() throws {
         let log = FileManager.default.temporaryDirectory.appendingPathComponent("martlet-\(UUID().uuidString).log")
