@@ -25,16 +25,22 @@ guests: setup
 run: guests build ## Boot Debian's cloud kernel to a shell on this terminal
 	@.build/release/martlet run --kernel $(KERNEL) --initrd $(INITRD) $(ARGS)
 
-test: setup ## Run the tests, with guests booted in release mode
+test: ## Run the tests, with guests booted in release mode
+	@scripts/setup test
 	@scripts/fetch-guests all || echo "make test: guests are missing; tests that boot them are skipped" >&2
 	$(TEST)
 
-test-long: setup ## Run the tests, the heavy ones among them
+test-long: ## Run the tests, the heavy ones among them
+	@scripts/setup long
 	@scripts/fetch-guests long
 	MARTLET_LONG_TESTS=1 $(TEST)
 
+# The preload library lives in other programs' processes: it brings Swift's runtime along, and shows them nothing else.
+BUILD = swift build -c release -Xswiftc -static-stdlib -Xlinker --version-script=$(CURDIR)/Sources/Preload/exports.map
+
 build: setup ## Build in release mode
-	swift build -c release --product martlet
+	$(BUILD) --product martlet
+	$(BUILD) --product martlet-kvm
 
 bench: guests build ## Compare with QEMU TCG, interleaved, as ratios
 	@scripts/setup bench
@@ -71,7 +77,7 @@ fuzz: setup ## Fuzz for SECONDS each, or FUZZ="decoder page-walk interpreter boo
 	@scripts/fuzz $(SECONDS) $(FUZZ)
 
 fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS; findings go to findings/
-	swift build -c release --product cpu-oracle
+	$(BUILD) --product cpu-oracle
 	@mkdir -p findings
 	.build/release/cpu-oracle --seconds $(SECONDS) --folder findings $(if $(SEED),--seed $(SEED))
 
