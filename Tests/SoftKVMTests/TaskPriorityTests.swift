@@ -139,37 +139,40 @@ struct TaskPriorityTests {
 
     private static let word: UInt64 = 0x3000
 
+    /// Reports 1 with a task priority, and goes on.
+    private static func guest(priority: UInt8, _ rest: String) -> String {
+        """
+        mov r12d, 0xfee00000
+        mov dword [r12 + 0xf0], 0x1ff
+        mov dword [r12 + 0x80], \(priority)
+        report 1
+        \(rest)
+        """
+    }
+
     /// Reports 1 with the task priority 0x40, and the word once more; lowers the priority there as LOWER says, and waits for
     /// vector 0x31, whose handler reports the word before and after the end of the interrupt.
     private static func mirrored(lower: String) -> String {
-        """
-        handlers
-        mov word [0x6d000 + 0x31 * 16], handler
-        mov r12d, 0xfee00000
-        mov dword [r12 + 0xf0], 0x1ff
-        mov dword [r12 + 0x80], 0x40
-        mov eax, 1
-        out 0xe9, eax
-        sti
-        mov ecx, 300            ; long enough for a kernel that emulates many instructions at once
-        delay: dec ecx
-        jnz delay
-        mov eax, [0x3000]
-        out 0xe9, eax
-        \(lower)
-        again: cmp byte [0x4000], 0
-        je again
-        mov eax, [r12 + 0x80]
-        out 0xe9, eax
-        hlt
-        handler: mov eax, [0x3000]
-        out 0xe9, eax
-        mov dword [r12 + 0xb0], 0
-        mov eax, [0x3000]
-        out 0xe9, eax
-        mov byte [0x4000], 1
-        iretq
-        """
+        "handlers\nmov word [0x6d000 + 0x31 * 16], handler\n"
+            + guest(
+                priority: 0x40,
+                """
+                sti
+                mov ecx, 300            ; long enough for a kernel that emulates many instructions at once
+                delay: dec ecx
+                jnz delay
+                report [0x3000]
+                \(lower)
+                again: cmp byte [0x4000], 0
+                je again
+                report [r12 + 0x80]
+                hlt
+                handler: report [0x3000]
+                mov dword [r12 + 0xb0], 0
+                report [0x3000]
+                mov byte [0x4000], 1
+                iretq
+                """)
     }
 
     /// A kernel that emulates may write the word between the guest's change and its own look at it.
@@ -232,22 +235,15 @@ struct TaskPriorityTests {
     func theWordCountsUntilItIsTakenAway(_ hypervisor: Hypervisor) throws {
         let machine = try TestMachine(
             hypervisor,
-            source: """
-                mov r12d, 0xfee00000
-                mov dword [r12 + 0xf0], 0x1ff
-                mov dword [r12 + 0x80], 0x60
-                mov eax, 1
-                out 0xe9, eax
-                mov eax, 2
-                out 0xe9, eax
-                mov eax, 3
-                out 0xe9, eax
-                mov eax, 4
-                out 0xe9, eax
-                mov dword [0x3000], 0x10
-                mov eax, 5
-                out 0xe9, eax
+            source: Self.guest(
+                priority: 0x60,
                 """
+                report 2
+                report 3
+                report 4
+                mov dword [0x3000], 0x10
+                report 5
+                """)
         ) { try $0.createInterruptControllers() }
         var cpu = try machine.makeCPU()
         try expectOut(&cpu, 1)
@@ -276,16 +272,7 @@ struct TaskPriorityTests {
     @Test(arguments: offering)
     func aWordWhoseMemoryGoesIsForgotten(_ hypervisor: Hypervisor) throws {
         let machine = try TestMachine(
-            hypervisor,
-            source: """
-                mov r12d, 0xfee00000
-                mov dword [r12 + 0xf0], 0x1ff
-                mov dword [r12 + 0x80], 0x60
-                mov eax, 1
-                out 0xe9, eax
-                mov eax, [r12 + 0x80]
-                out 0xe9, eax
-                """
+            hypervisor, source: Self.guest(priority: 0x60, "report [r12 + 0x80]")
         ) { try $0.createInterruptControllers() }
         var cpu = try machine.makeCPU()
         try expectOut(&cpu, 1)
