@@ -41,13 +41,7 @@ enum Guests {
                 commandLine: "console=ttyS0 panic=-1 \(commandLine)", memorySize: memorySize, cpus: cpus,
                 hypervisor: .software, bootProtocol: wanted),
             console: console, logger: .quiet)
-        let watchdog = Task.detached {
-            try await Task.sleep(for: .seconds(600))
-            machine.end(.failed("it hangs"))
-        }
-        let outcome = await Task.detached { machine.run() }.value
-        watchdog.cancel()
-        return (outcome, console.text)
+        return (await machine.run(patience: 600), console.text)
     }
 
     static func expectHealthy(_ text: String, cpus: Int, machine: String = "x86_64") {
@@ -116,13 +110,8 @@ enum Guests {
                 kernel: Guests.path("vmlinux"), commandLine: "earlyprintk=serial,ttyS0,115200 nokaslr",
                 memorySize: 512 << 20, hypervisor: .kernel, bootProtocol: wanted),
             console: console, logger: .quiet)
-        console.expect("Linux version") { machine.end(.left) }
-        let watchdog = Task.detached {
-            try await Task.sleep(for: .seconds(120))
-            machine.end(.failed("no line in two minutes"))
-        }
-        let outcome = await Task.detached { machine.run() }.value
-        watchdog.cancel()
+        console.expect(["Linux version"]) { machine.end(.left) }
+        let outcome = await machine.run(patience: 120)
         if case .left = outcome {
             #expect(console.text.contains("Linux version"))
         } else {

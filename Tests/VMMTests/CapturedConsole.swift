@@ -8,8 +8,22 @@ final class CapturedConsole: MachineConsole {
         var port: UART16550?
         var text: [UInt8] = []
         var input: [UInt8]
-        /// What to do once the last line says this.
-        var expectation: (text: String, act: @Sendable () -> Void)?
+        /// What is still to come, in this order, and what to do then.
+        var expected: ArraySlice<[UInt8]> = []
+        var act: (@Sendable () -> Void)?
+        /// Where what was expected last ends in `text`.
+        var matched = 0
+
+        /// The last byte may have completed what is expected.
+        mutating func match() -> (@Sendable () -> Void)? {
+            guard let next = expected.first, text.count - matched >= next.count, text.suffix(next.count) == next[...]
+            else { return nil }
+            matched = text.count
+            expected.removeFirst()
+            guard expected.isEmpty else { return nil }
+            defer { act = nil }
+            return act
+        }
     }
     private let state: Mutex<State>
 
@@ -20,19 +34,19 @@ final class CapturedConsole: MachineConsole {
     func connect(_ port: UART16550) { state.withLock { $0.port = port } }
     func disconnect(_ port: UART16550) { state.withLock { if $0.port === port { $0.port = nil } } }
 
-    /// Calls `act` when the guest ends a line with this in it.
-    func expect(_ text: String, _ act: @escaping @Sendable () -> Void) {
-        state.withLock { $0.expectation = (text, act) }
+    /// Calls `act` once the guest has sent these, one after the other, from now on.
+    func expect(_ texts: [String], _ act: @escaping @Sendable () -> Void) {
+        state.withLock { state in
+            state.expected = texts.map { Array($0.utf8) }[...]
+            state.act = act
+            state.matched = state.text.count
+        }
     }
 
     func transmit(_ byte: UInt8) {
-        let act = state.withLock { state -> (@Sendable () -> Void)? in
+        let act = state.withLock { state in
             state.text.append(byte)
-            guard byte == 10, let expectation = state.expectation else { return nil }
-            let line = state.text.dropLast().split(separator: 10).last ?? []
-            guard String(decoding: line, as: UTF8.self).contains(expectation.text) else { return nil }
-            state.expectation = nil
-            return expectation.act
+            return state.match()
         }
         act?()
     }

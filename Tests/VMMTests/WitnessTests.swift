@@ -17,7 +17,7 @@ import VMM
     private func run(
         _ kernel: String, _ initrd: String? = nil, memory: UInt64 = 512 << 20, cpus: Int = 1,
         by wanted: BootProtocol? = nil,
-        _ commandLine: String, patience: Int = 3600, until sign: String? = nil
+        _ commandLine: String, patience: Int = 3600, until signs: [String] = []
     ) async throws -> (outcome: MachineOutcome, text: String) {
         let console = CapturedConsole()
         let machine = try Machine(
@@ -25,16 +25,8 @@ import VMM
                 kernel: Guests.path(kernel), initrd: initrd.map { Guests.path($0) }, commandLine: commandLine,
                 memorySize: memory, cpus: cpus, hypervisor: .software, bootProtocol: wanted),
             console: console, logger: .quiet)
-        let watchdog = Task.detached {
-            for _ in 0..<patience {
-                try await Task.sleep(for: .seconds(1))
-                if let sign, console.text.contains(sign) { return machine.end(.left) }
-            }
-            machine.end(.failed("it hangs"))
-        }
-        let outcome = await Task.detached { machine.run() }.value
-        watchdog.cancel()
-        return (outcome, console.text)
+        if !signs.isEmpty { console.expect(signs) { machine.end(.left) } }
+        return (await machine.run(patience: patience), console.text)
     }
 
     // MARK: Kernels
@@ -64,7 +56,7 @@ import VMM
         try Guests.require(program)
         let (outcome, text) = try await run(
             program, memory: 8 << 20, cpus: cpus, by: wanted, "console=ttyS0,115200 nopause nobench",
-            until: "Pass:  1 ")
+            until: ["Pass:  1 ", "Errors: ", "\u{1b}"])
         guard case .left = outcome else {
             Issue.record("no pass: \(outcome), \(text.suffix(500))")
             return
