@@ -99,14 +99,5 @@ enum RequestDescription {
     private static func hex(_ value: UInt64) -> String { value < 10 ? "\(value)" : "0x\(String(value, radix: 16))" }
 
     /// The client's memory, which need not be there.
-    static func copy(_ address: UInt, _ count: Int) -> [UInt8]? {
-        guard count > 0 else { return [] }
-        var bytes = [UInt8](repeating: 0, count: count)
-        let done = unsafe bytes.withUnsafeMutableBytes { buffer in
-            var to = unsafe iovec(iov_base: buffer.baseAddress, iov_len: count)
-            var from = unsafe iovec(iov_base: UnsafeMutableRawPointer(bitPattern: address), iov_len: count)
-            return unsafe process_vm_readv(getpid(), &to, 1, &from, 1, 0)
-        }
-        return done == count ? bytes : nil
-    }
+    private static func copy(_ address: UInt, _ count: Int) -> [UInt8]? { try? ClientArgument(address).loadBytes(count) }
 }

@@ -3,6 +3,7 @@
 // Documentation/virt/kvm/api.rst, sections 4.10 (KVM_RUN) and 4.21 (KVM_SET_SIGNAL_MASK).
 
 internal import Glibc
+internal import KVMABI
 internal import SoftKVM
 internal import Synchronization
 
@@ -12,12 +13,11 @@ struct SignalMask {
 
     /// KVM_SET_SIGNAL_MASK has succeeded with this argument: `struct kvm_signal_mask`, or null.
     static func note(_ argument: UInt, in entry: UnsafeMutablePointer<HandleEntry>) {
-        guard let pointer = unsafe UnsafeRawPointer(bitPattern: argument) else {
+        // 32 bits of length, then the set, which the hypervisor has just read.
+        guard argument != 0, let mask: UInt64 = try? ClientArgument(argument &+ 4).load() else {
             unsafe entry.pointee.hasSignalMask.store(false, ordering: .releasing)
             return
         }
-        // SAFETY: the hypervisor has just read the structure: 32 bits of length, then the set.
-        let mask = unsafe pointer.loadUnaligned(fromByteOffset: 4, as: UInt64.self)
         unsafe entry.pointee.signalMask.store(mask, ordering: .relaxed)
         unsafe entry.pointee.hasSignalMask.store(true, ordering: .releasing)
         ClientSignals.shared.take(allBut: mask)
