@@ -4,7 +4,7 @@ import Dispatch
 import KVM
 import Synchronization
 
-/// Kicks a vCPU that is still in the same run after a few ticks of the clock.
+/// Kicks a vCPU that is still in the same run after more than `ticks` seconds of the clock.
 final class RunawayGuard: Sendable {
     private struct Watched {
         var run: UInt64 = 0
@@ -14,11 +14,13 @@ final class RunawayGuard: Sendable {
     }
     private let watched = Mutex(Watched())
     private let kick: KickHandle
+    private let ticks: Int
     // A timer is safe to use from any thread; its type does not say so.
     private nonisolated(unsafe) let timer: any DispatchSourceTimer
 
-    init(_ kick: KickHandle) {
+    init(_ kick: KickHandle, ticks: Int = 2) {
         self.kick = kick
+        self.ticks = ticks
         let timer = DispatchSource.makeTimerSource(queue: .global())
         unsafe self.timer = timer
         timer.setEventHandler { [weak self] in self?.tick() }
@@ -41,7 +43,7 @@ final class RunawayGuard: Sendable {
         let runsAway = watched.withLock { watched in
             watched.ticks = watched.isRunning && watched.seen == watched.run ? watched.ticks + 1 : 0
             watched.seen = watched.run
-            return watched.ticks > 2
+            return watched.ticks > ticks
         }
         if runsAway { kick.kick() }
     }
