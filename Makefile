@@ -53,10 +53,15 @@ lint: ## Check imports and layout
 format: ## Lay out the sources
 	swift format --in-place --recursive --parallel Sources Tests Fuzzers/Sources Package.swift Fuzzers/Package.swift
 
+# An optimised build, since an unoptimised one interprets too slowly. Not by --enable-code-coverage, which fails for the profile
+# of a command that a test has ended while it wrote it.
 coverage: setup ## Run the tests and say what they reach
 	@scripts/fetch-guests all
-	swift test --enable-code-coverage
-	@scripts/coverage
+	@rm -rf .build-coverage/profiles
+	LLVM_PROFILE_FILE=$(CURDIR)/.build-coverage/profiles/%m-%p.profraw \
+		swift test -c release -Xswiftc -enable-testing -Xswiftc -profile-generate -Xswiftc -profile-coverage-mapping \
+		--scratch-path .build-coverage
+	@scripts/coverage .build-coverage
 
 # Threads of a command that a signal has ended are not waited for: no leak. What the sanitizers leave out, by name:
 # - BootTests: a kernel's boot, which an unoptimised interpreter takes too long for.
