@@ -73,8 +73,11 @@ UNSANITIZED = --skip BootTests --skip slotMemory
 UNTHREADED = --skip IntegerOracleTests --skip IntegerProgramTests --skip FloatingPoint --skip HostileGuestTests
 
 sanitize: setup ## Run the tests under the thread and address sanitizers
-	TSAN_OPTIONS="report_thread_leaks=0 suppressions=$(CURDIR)/scripts/thread-sanitizer.supp" \
-		swift test --sanitize=thread --scratch-path .build-thread $(UNSANITIZED) $(UNTHREADED)
+	@mkdir -p .build-thread
+	clang -O -Wall -Wextra -Werror -c scripts/thread-sanitizer.c -o .build-thread/mutex.o
+	TSAN_OPTIONS=report_thread_leaks=0 \
+		swift test --sanitize=thread --scratch-path .build-thread -Xlinker $(CURDIR)/.build-thread/mutex.o \
+		$(UNSANITIZED) $(UNTHREADED)
 	LSAN_OPTIONS="suppressions=$(CURDIR)/scripts/address-sanitizer.supp" \
 		swift test --sanitize=address --scratch-path .build-address $(UNSANITIZED)
 
