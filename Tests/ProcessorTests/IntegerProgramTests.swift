@@ -195,7 +195,8 @@ import X86
         fixture.processor.state.cr4 |= 0x600  // OSFXSR, OSXMMEXCPT
         fixture.processor.stateChanged()
         var third = 0.0
-        fixture.onCPUID = { third = Double(fixture.code) / 3 }
+        let number = Double(fixture.code)
+        fixture.onCPUID = { third = number / 3 }
         var registers = image()
         registers[3] = fixture.data
         fixture.store(0x1F80 as UInt32, at: ProcessorFixture.dataOffset)
