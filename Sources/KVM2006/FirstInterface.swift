@@ -113,7 +113,7 @@ public final class FirstInterface: Sendable {
     ///   - offset: guest-physical, in bytes, page-aligned.
     ///   - length: in bytes.
     /// - Throws: EINVAL for no length and for a misaligned offset; EOVERFLOW where the end is none.
-    public func place(offset: Int, length: Int) throws(Errno) -> [MemoryPiece] {
+    public func place(offset: Int, length: Int) throws(Errno) -> [MappingPiece] {
         try memory.place(offset: offset, length: length)
     }
 

@@ -92,27 +92,27 @@ final class FirstMemory: Sendable {
         }
     }
 
-    func place(offset: Int, length: Int) throws(Errno) -> [MemoryPiece] {
+    func place(offset: Int, length: Int) throws(Errno) -> [MappingPiece] {
         guard offset >= 0, offset & 4095 == 0, length > 0 else { throw .invalidArgument }
         let (rounded, tooLong) = length.addingReportingOverflow(4095)
         let (end, wraps) = offset.addingReportingOverflow(rounded & ~4095)
         guard !tooLong, !wraps else { throw Errno(rawValue: 75) }
         let present = regions.withLock { $0.values.sorted { $0.guestAddress < $1.guestAddress } }
-        var pieces: [MemoryPiece] = []
+        var pieces: [MappingPiece] = []
         var cursor = offset
         for region in present {
             guard let start = Int(exactly: region.guestAddress), let stop = Int(exactly: region.end), stop > cursor,
                 start < end
             else { continue }
             if start > cursor {
-                pieces.append(MemoryPiece(memory: hole, offset: 0, length: start - cursor))
+                pieces.append(hole.piece(offset: 0, length: start - cursor))
                 cursor = start
             }
             let length = min(stop, end) - cursor
-            pieces.append(MemoryPiece(memory: region.memory, offset: cursor - start, length: length))
+            pieces.append(region.memory.piece(offset: cursor - start, length: length))
             cursor += length
         }
-        if cursor < end { pieces.append(MemoryPiece(memory: hole, offset: 0, length: end - cursor)) }
+        if cursor < end { pieces.append(hole.piece(offset: 0, length: end - cursor)) }
         return pieces
     }
 

@@ -5,7 +5,7 @@ internal import KVMABI
 
 /// The memory of one slot, all zero at first. It lives as long as the slot, or a piece of it that a client has yet to map.
 @safe final class RegionMemory: Sendable {
-    let descriptor: Int32
+    private let descriptor: Int32
     let size: Int
     // SAFETY: `size` mapped bytes of the sealed file, from init to deinit; guest and client write to them at any time.
     private nonisolated(unsafe) let base: UnsafeMutableRawPointer
@@ -37,24 +37,17 @@ internal import KVMABI
 
     var address: UInt64 { UInt64(UInt(bitPattern: unsafe base)) }
 
+    /// Part of what the client maps. Past the region's end, where the guest has no memory, an access raises SIGBUS.
+    func piece(offset: Int, length: Int) -> MappingPiece {
+        MappingPiece(of: descriptor, owner: self, length: length, offset: offset)
+    }
+
     /// What lies there, as far as the region goes.
     func read(_ offset: Int, _ count: Int) -> [UInt8] {
         guard offset >= 0, offset < size, count > 0 else { return [] }
         let length = min(count, size - offset)
         return unsafe [UInt8](UnsafeRawBufferPointer(start: base + offset, count: length))
     }
-}
-
-/// Part of what the client maps.
-public struct MemoryPiece: Sendable {
-    /// Kept while the piece is: its descriptor stays open.
-    let memory: RegionMemory
-    /// What to hand to `mmap`, shared. Past its end, where the guest has no memory, an access raises SIGBUS.
-    public var descriptor: Int32 { memory.descriptor }
-    /// Where in the descriptor's file, in bytes.
-    public let offset: Int
-    /// In bytes.
-    public let length: Int
 }
 
 /// A slot as the client set it.

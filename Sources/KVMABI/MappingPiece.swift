@@ -1,19 +1,36 @@
-// What `mmap` of a handle maps, where that is not one file: a vCPU's area has pages of its own and one that all vCPUs share.
+// What `mmap` of a handle maps, where that is not one file: a vCPU's area has pages of its own and one that all vCPUs share,
+// and a machine of 2006 shows each of its regions.
 
 internal import Glibc
 
-/// A part of a mapping: bytes of a memory file that lives as long as the handle. Lengths and offsets are whole pages.
+/// A part of a mapping: bytes of a memory file, which is there as long as the piece is.
 public struct MappingPiece: Sendable {
-    public var descriptor: Int32
-    public var length: Int
-    public var offset: Int
+    /// Who closes the descriptor.
+    private let owner: any AnyObject & Sendable
+    /// Open while the piece is.
+    public let descriptor: Int32
+    /// In bytes, whole pages, as the offset in the file is.
+    public let length: Int
+    public let offset: Int
 
-    public init(descriptor: Int32, length: Int, offset: Int) {
+    /// - Parameter owner: keeps the descriptor open for as long as it lives.
+    public init(of descriptor: Int32, owner: any AnyObject & Sendable, length: Int, offset: Int) {
+        self.owner = owner
         self.descriptor = descriptor
         self.length = length
         self.offset = offset
     }
+
+    /// Maps the piece by `mmap`, whose arguments are the others.
+    fileprivate func map(
+        at place: UnsafeMutableRawPointer, _ protection: Int32, _ flags: Int32, by mmap: MappingCall
+    ) -> UnsafeMutableRawPointer? {
+        unsafe withExtendedLifetime(owner) { unsafe mmap(place, length, protection, flags, descriptor, offset) }
+    }
 }
+
+/// `mmap(2)` or one that stands for it.
+public typealias MappingCall = (UnsafeMutableRawPointer?, Int, Int32, Int32, Int32, Int) -> UnsafeMutableRawPointer?
 
 extension [MappingPiece] {
     /// Maps the pieces in a row, shared, readable and writable, anywhere.
@@ -29,8 +46,7 @@ extension [MappingPiece] {
     ///   - mmap: the system call.
     /// - Throws: `mmap`'s errno; nothing stays mapped that was not.
     public func map(
-        at address: UnsafeMutableRawPointer?, protection: Int32, flags: Int32,
-        by mmap: (UnsafeMutableRawPointer?, Int, Int32, Int32, Int32, Int) -> UnsafeMutableRawPointer?
+        at address: UnsafeMutableRawPointer?, protection: Int32, flags: Int32, by mmap: MappingCall
     ) throws(Errno) -> UnsafeMutableRawPointer {
         var length = 0
         for piece in self {
@@ -46,8 +62,7 @@ extension [MappingPiece] {
         for piece in self {
             let kind = flags & (MAP_SHARED | MAP_PRIVATE) | MAP_FIXED
             // SAFETY: the place is inside what was just reserved.
-            guard unsafe mmap(place, piece.length, protection, kind, piece.descriptor, piece.offset) != MAP_FAILED
-            else {
+            guard unsafe piece.map(at: place, protection, kind, by: mmap) != MAP_FAILED else {
                 let error = errno
                 unsafe munmap(reserved, length)
                 throw Errno(rawValue: error)

@@ -41,10 +41,9 @@ final class SignallingEndpoint: InterceptingEndpoint {
 
     func ioctl(_ handle: Handle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
         guard request == .run else { return try endpoint.ioctl(handle, request, argument) }
-        let thread = ThreadSignals.current
-        thread.enterRun(nil)
-        defer { thread.leaveRun() }
-        return try endpoint.ioctl(handle, request, argument, window: thread.window)
+        return try ThreadSignals.duringRun(nil) { (window) throws(Errno) in
+            try endpoint.ioctl(handle, request, argument, window: window)
+        }
     }
 
     func map(_ handle: Handle, length: Int, offset: Int) throws(Errno) -> UnsafeMutableRawPointer {

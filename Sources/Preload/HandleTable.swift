@@ -12,6 +12,9 @@ enum HandleKind: UInt8 {
     case vcpu = 3
     /// A handle of the first interface, which is a whole machine.
     case first = 4
+
+    /// Whether it comes of opening the device.
+    var isDevice: Bool { self == .system || self == .first }
 }
 
 /// One handle, in a place that never moves.
@@ -35,7 +38,8 @@ struct HandleEntry: ~Copyable {
     let handle: Handle
     /// False after a fork: a machine belongs to the process that made it.
     let isOfThisProcess: Bool
-    // SAFETY: an entry of the table, which is never freed.
+    let place: Int
+    // SAFETY: the table's entry at that place, which is never freed.
     let entry: UnsafeMutablePointer<HandleEntry>
 }
 
@@ -132,13 +136,14 @@ struct HandleEntry: ~Copyable {
         else { return nil }
         return unsafe FoundHandle(
             kind: kind, handle: Handle(rawValue: entry.pointee.handle.load(ordering: .relaxed)),
-            isOfThisProcess: entry.pointee.generation.load(ordering: .relaxed) == Process.generation, entry: entry)
+            isOfThisProcess: entry.pointee.generation.load(ordering: .acquiring) == Process.generation, place: place,
+            entry: entry)
     }
 
     // MARK: Entries
 
     private func first(_ inode: UInt64) -> Int {
-        Int(truncatingIfNeeded: inode &* 0x9E37_79B9_7F4A_7C15 >> 48) & (HandleTable.capacity - 1)
+        Int(truncatingIfNeeded: (inode &* 0x9E37_79B9_7F4A_7C15) >> 48) & (HandleTable.capacity - 1)
     }
 
     private func place(of inode: UInt64) -> Int? {
@@ -193,8 +198,10 @@ struct HandleEntry: ~Copyable {
     func forked() { lock.reset() }
 
     /// Gives a handle that a fork left behind to this process.
-    func adopt(_ found: FoundHandle, _ handle: Handle) {
+    func adopt(_ found: FoundHandle, _ handle: Handle) -> FoundHandle {
         unsafe found.entry.pointee.handle.store(handle.rawValue, ordering: .relaxed)
         unsafe found.entry.pointee.generation.store(Process.generation, ordering: .releasing)
+        return unsafe FoundHandle(
+            kind: found.kind, handle: handle, isOfThisProcess: true, place: found.place, entry: found.entry)
     }
 }

@@ -11,6 +11,8 @@ final class HandleWatch: Sendable {
     /// The places in the table, by the number of the watch.
     private let places = Mutex<[Int32: Int]>([:])
     private let isReading = Mutex<Void>(())
+    /// The thread that reads, or 0.
+    private let reader = Atomic<Int32>(0)
     private let died: @Sendable (FoundHandle) -> Void
 
     /// - Throws: the errno of inotify or of the thread.
@@ -45,29 +47,44 @@ final class HandleWatch: Sendable {
 
     /// Ends what has died until now. On the thread of whoever closed a handle, so that it is gone when `close` returns.
     func drain() {
-        // In order: a machine's end may wait for a thread that reads here.
-        var dead: [FoundHandle] = []
+        let thread = gettid()
+        // A handle's end closes descriptors, and may come here again: what has died by that is found below.
+        guard reader.load(ordering: .relaxed) != thread else { return }
+        // A handler of the client's that closes a handle would wait for itself.
+        let former = SignalMask(bits: .max).install()
+        defer { _ = former.install() }
         isReading.withLock { _ in
-            var buffer = InlineArray<512, UInt64>(repeating: 0)
+            reader.store(thread, ordering: .relaxed)
+            defer { reader.store(0, ordering: .relaxed) }
             while true {
-                var span = buffer.mutableSpan
-                let count = unsafe span.withUnsafeMutableBytes { unsafe next.read(queue, $0.baseAddress, $0.count) }
-                guard count > 0 else { break }
-                unsafe span.withUnsafeBytes { bytes in
-                    var position = 0
-                    while position + 16 <= count {
-                        let watch = unsafe bytes.loadUnaligned(fromByteOffset: position, as: Int32.self)
-                        let mask = unsafe bytes.loadUnaligned(fromByteOffset: position + 4, as: UInt32.self)
-                        let length = unsafe bytes.loadUnaligned(fromByteOffset: position + 12, as: UInt32.self)
-                        position += 16 + Int(length)
-                        guard mask & UInt32(IN_IGNORED) != 0 else { continue }
-                        guard let place = places.withLock({ $0.removeValue(forKey: watch) }) else { continue }
-                        if let found = HandleTable.shared.remove(place) { dead.append(found) }
-                    }
+                let dead = takeDead()
+                guard !dead.isEmpty else { return }
+                for handle in dead { died(handle) }
+            }
+        }
+    }
+
+    /// The handles whose death inotify tells, taken out of the table.
+    private func takeDead() -> [FoundHandle] {
+        var dead: [FoundHandle] = []
+        var buffer = InlineArray<512, UInt64>(repeating: 0)
+        while true {
+            var span = buffer.mutableSpan
+            let count = unsafe span.withUnsafeMutableBytes { unsafe next.read(queue, $0.baseAddress, $0.count) }
+            guard count > 0 else { return dead }
+            unsafe span.withUnsafeBytes { bytes in
+                var position = 0
+                while position + 16 <= count {
+                    let watch = unsafe bytes.loadUnaligned(fromByteOffset: position, as: Int32.self)
+                    let mask = unsafe bytes.loadUnaligned(fromByteOffset: position + 4, as: UInt32.self)
+                    let length = unsafe bytes.loadUnaligned(fromByteOffset: position + 12, as: UInt32.self)
+                    position += 16 + Int(length)
+                    guard mask & UInt32(IN_IGNORED) != 0 else { continue }
+                    guard let place = places.withLock({ $0.removeValue(forKey: watch) }) else { continue }
+                    if let found = HandleTable.shared.remove(place) { dead.append(found) }
                 }
             }
         }
-        for handle in dead { died(handle) }
     }
 }
 

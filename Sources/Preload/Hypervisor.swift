@@ -12,6 +12,7 @@ final class Hypervisor: Sendable {
     /// The machines of the first interface, by their handles' numbers.
     private let firsts = FirstMachines()
     private let watch: HandleWatch
+    private let adoption = SpinLock()
 
     private init() throws(Errno) {
         let endpoint = endpoint
@@ -99,21 +100,35 @@ final class Hypervisor: Sendable {
 
     // MARK: Requests
 
-    /// `ioctl` on a handle.
-    static func ioctl(_ found: FoundHandle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
-        if !found.isOfThisProcess {
-            // A machine is of the process that made it; the device is everyone's.
-            guard found.kind == .system else { throw .ioError }
-            HandleTable.shared.adopt(found, try shared().endpoint.open())
-            return try shared().ioctl(found.kind, try shared().endpoint.open(), found, request, argument)
-        }
-        return try shared().ioctl(found.kind, found.handle, found, request, argument)
+    /// `ioctl` on the handle that a descriptor names.
+    static func ioctl(
+        _ descriptor: Int32, _ found: FoundHandle, _ request: Request, _ argument: UInt
+    ) throws(Errno) -> Int32 {
+        let hypervisor = try shared()
+        if found.isOfThisProcess { return try hypervisor.ioctl(found, request, argument) }
+        return try hypervisor.ioctl(try hypervisor.adopt(descriptor), request, argument)
     }
 
-    private func ioctl(
-        _ kind: HandleKind, _ handle: Handle, _ found: FoundHandle, _ request: Request, _ argument: UInt
-    ) throws(Errno) -> Int32 {
-        switch (kind, request) {
+    /// The handle behind a descriptor that a fork has left to this process. A machine is of the process that made it; the
+    /// device is everyone's, and opened again.
+    private func adopt(_ descriptor: Int32) throws(Errno) -> FoundHandle {
+        try adoption.withLock { () throws(Errno) in
+            guard let found = HandleTable.shared.find(descriptor), found.kind == .system else { throw .ioError }
+            if found.isOfThisProcess { return found }
+            let handle = try endpoint.open()
+            do throws(Errno) {
+                try watch.add(descriptor, found.place)
+            } catch {
+                endpoint.close(handle)
+                throw error
+            }
+            return HandleTable.shared.adopt(found, handle)
+        }
+    }
+
+    private func ioctl(_ found: FoundHandle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
+        let handle = found.handle
+        switch (found.kind, request) {
         case (.first, _):
             guard let machine = firsts[handle] else { throw .badFileDescriptor }
             return try machine.ioctl(request: UInt32(truncatingIfNeeded: request.rawValue), argument: argument)
@@ -123,21 +138,17 @@ final class Hypervisor: Sendable {
         case (.machine, .createVCPU):
             let made = Handle(rawValue: try endpoint.ioctl(handle, request, argument))
             return try give(.vcpu, made, closesOnExec: true)
-        case (.vcpu, .run): return try run(handle, found, argument)
+        case (.vcpu, .run):
+            let mask = unsafe SignalMask.noted(in: found.entry)
+            return try ThreadSignals.duringRun(mask) { (window) throws(Errno) in
+                try endpoint.ioctl(handle, .run, argument, window: window)
+            }
         case (.vcpu, .setSignalMask):
             let result = try endpoint.ioctl(handle, request, argument)
             unsafe SignalMask.note(argument, in: found.entry)
             return result
         default: return try endpoint.ioctl(handle, request, argument)
         }
-    }
-
-    private func run(_ handle: Handle, _ found: FoundHandle, _ argument: UInt) throws(Errno) -> Int32 {
-        let thread = ThreadSignals.current
-        let mask = unsafe SignalMask.noted(in: found.entry)
-        thread.enterRun(mask)
-        defer { thread.leaveRun() }
-        return try endpoint.ioctl(handle, .run, argument, window: thread.window)
     }
 
     /// `mmap` of a handle.
@@ -147,16 +158,14 @@ final class Hypervisor: Sendable {
     ) throws(Errno) -> UnsafeMutableRawPointer {
         guard found.kind == .vcpu || found.kind == .first else { throw .noSuchDevice }
         guard found.isOfThisProcess else { throw .ioError }
+        let hypervisor = try shared()
+        let pieces: [MappingPiece]
         if found.kind == .first {
-            guard let machine = try shared().firsts[found.handle] else { throw .badFileDescriptor }
-            let parts = try machine.place(offset: offset, length: length)
-            // The parts keep their memory until it is mapped.
-            return unsafe try withExtendedLifetime(parts) { () throws(Errno) in
-                let pieces = parts.map { MappingPiece(descriptor: $0.descriptor, length: $0.length, offset: $0.offset) }
-                return unsafe try pieces.map(at: address, protection: protection, flags: flags, by: next.map)
-            }
+            guard let machine = hypervisor.firsts[found.handle] else { throw .badFileDescriptor }
+            pieces = try machine.place(offset: offset, length: length)
+        } else {
+            pieces = try hypervisor.endpoint.pieces(found.handle, length: length, offset: offset)
         }
-        let pieces = try shared().endpoint.pieces(found.handle, length: length, offset: offset)
         return unsafe try pieces.map(at: address, protection: protection, flags: flags, by: next.map)
     }
 }

@@ -18,7 +18,7 @@ private func answer(_ descriptor: Int32, _ request: Request, _ argument: UInt) -
         return next.ioctl(descriptor, request.rawValue, argument)
     }
     do throws(Errno) {
-        return try Hypervisor.ioctl(found, request, argument)
+        return try Hypervisor.ioctl(descriptor, found, request, argument)
     } catch {
         return failed(error)
     }

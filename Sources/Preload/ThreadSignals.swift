@@ -45,7 +45,7 @@ struct SignalMask {
 
 /// One thread's run, as its signal handlers see it.
 @safe final class ThreadSignals: @unchecked Sendable {
-    let window = RunWindow()
+    private let window = RunWindow()
     // SAFETY: of one thread and the handlers that interrupt it.
     private let isInRun = Atomic<Bool>(false)
     private let hasPutOff = Atomic<Bool>(false)
@@ -72,15 +72,24 @@ struct SignalMask {
         return unsafe Unmanaged<ThreadSignals>.fromOpaque(value).takeUnretainedValue()
     }
 
-    /// From here on signals are put off and end the run. `mask` is KVM_SET_SIGNAL_MASK's.
-    func enterRun(_ mask: SignalMask?) {
+    /// Does a KVM_RUN, which the calling thread's signals end by the window that `body` is handed.
+    /// - Parameter mask: KVM_SET_SIGNAL_MASK's, if there is one.
+    static func duringRun<T>(_ mask: SignalMask?, _ body: (RunWindow) throws(Errno) -> T) throws(Errno) -> T {
+        let thread = current
+        thread.enterRun(mask)
+        defer { thread.leaveRun() }
+        return try body(thread.window)
+    }
+
+    /// From here on signals are put off and end the run.
+    private func enterRun(_ mask: SignalMask?) {
         window.prepare()
         isInRun.store(true, ordering: .sequentiallyConsistent)
         outer = mask?.install()
     }
 
     /// The run has returned: the mask is as it was, and what was put off is delivered, if nothing blocks it.
-    func leaveRun() {
+    private func leaveRun() {
         isInRun.store(false, ordering: .sequentiallyConsistent)
         if let outer {
             self.outer = nil

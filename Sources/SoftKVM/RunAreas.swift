@@ -95,7 +95,7 @@ internal import Synchronization
         guard first <= RunAreas.ringPage, count <= RunAreas.ringPage + 1 - first else { throw .invalidArgument }
         return (first..<first + count).map { page in
             MappingPiece(
-                descriptor: file, length: RunAreas.pageSize,
+                of: file, owner: self, length: RunAreas.pageSize,
                 offset: page == RunAreas.ringPage ? 0 : area.fileOffset + page * RunAreas.pageSize)
         }
     }
