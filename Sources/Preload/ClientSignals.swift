@@ -54,7 +54,12 @@ internal import Synchronization
         return withLock {
             guard learn(signal) else { return -1 }
             if let new = unsafe new, unsafe isOurs(new.pointee) { return unsafe putFirst(signal, new, old) }
-            let former = unsafe actions[Int(signal)]
+            var former = unsafe actions[Int(signal)]
+            if ClientSignals.servesOnce(former), unsafe handlers[Int(signal)].load(ordering: .relaxed) == 0 {
+                // It has served.
+                unsafe former.__sigaction_handler.sa_handler = nil
+                unsafe actions[Int(signal)] = former
+            }
             if let new = unsafe new {
                 let wanted = unsafe new.pointee
                 guard tell(signal, wanted) == 0 else { return -1 }
@@ -98,6 +103,10 @@ internal import Synchronization
         unsafe unsafeBitCast(action.__sigaction_handler.sa_handler, to: UInt.self)
     }
 
+    private static func servesOnce(_ action: sigaction) -> Bool {
+        UInt32(bitPattern: action.sa_flags) & once != 0
+    }
+
     /// What the kernel has, before it is told anything.
     private func learn(_ signal: Int32) -> Bool {
         guard unsafe !states[Int(signal)].isKnown else { return true }
@@ -111,7 +120,7 @@ internal import Synchronization
         let address = ClientSignals.address(action)
         var word = UInt64(address)
         if action.sa_flags & SA_SIGINFO != 0 { word |= ClientSignals.takesInformation }
-        if UInt32(bitPattern: action.sa_flags) & ClientSignals.once != 0 { word |= ClientSignals.isOnce }
+        if address > 1, ClientSignals.servesOnce(action) { word |= ClientSignals.isOnce }
         let state = unsafe states[Int(signal)]
         var told = action
         if address > 1 || address == 0 && state.endsRuns && ClientSignals.isFatal(signal) {
@@ -131,19 +140,40 @@ internal import Synchronization
 
     // MARK: The hypervisor's own handlers
 
-    /// Whether the handler is of this library: the hypervisor's, of faults behind the guest's memory.
-    private func isOurs(_ action: sigaction) -> Bool {
-        let address = ClientSignals.address(action)
-        guard address > 1 else { return false }
-        var theirs = unsafe Dl_info()
-        var ours = unsafe Dl_info()
+    /// Where the object that holds an address was loaded.
+    private static func object(holding address: UInt) -> UInt? {
+        var information = unsafe Dl_info()
+        guard unsafe dladdr(UnsafeRawPointer(bitPattern: address), &information) != 0 else { return nil }
+        return unsafe UInt(bitPattern: information.dli_fbase)
+    }
+
+    private static let library: UInt? = {
         let here: @convention(c) (Int32, UnsafeMutablePointer<siginfo_t>?, UnsafeMutableRawPointer?) -> Void = {
             unsafe ClientSignals.handle($0, $1, $2)
         }
-        guard unsafe dladdr(UnsafeRawPointer(bitPattern: address), &theirs) != 0,
-            unsafe dladdr(unsafeBitCast(here, to: UnsafeRawPointer.self), &ours) != 0
-        else { return false }
-        return unsafe theirs.dli_fbase == ours.dli_fbase
+        return object(holding: unsafe unsafeBitCast(here, to: UInt.self))
+    }()
+
+    /// Whether the handler is of this library: the hypervisor's, of faults behind the guest's memory.
+    private func isOurs(_ action: sigaction) -> Bool {
+        let address = ClientSignals.address(action)
+        return address > 1 && ClientSignals.object(holding: address) == ClientSignals.library
+    }
+
+    /// Swift's runtime, which is here for this library alone, may have handlers that write a report of a crash. Before the
+    /// client's first instruction they go: its crashes are its own.
+    func removeRuntimesHandlers() {
+        let runtime = ClientSignals.object(holding: unsafe unsafeBitCast(Int.self as Any.Type, to: UInt.self))
+        for signal in [SIGQUIT, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP] {
+            var present = sigaction()
+            guard unsafe next.action(signal, nil, &present) == 0, ClientSignals.address(present) > 1,
+                let owner = ClientSignals.object(holding: ClientSignals.address(present)),
+                owner == runtime || owner == ClientSignals.library
+            else { continue }
+            var byDefault = sigaction()
+            _ = unsafe next.action(signal, &byDefault, nil)
+            unsafe states[Int(signal)] = State()
+        }
     }
 
     private func putFirst(
@@ -184,11 +214,10 @@ internal import Synchronization
             unsafe handlers[Int(signal)].store(0, ordering: .sequentiallyConsistent)
         }
         guard address > 1 else {
-            // The default action, by the kernel: at once for a signal that is sent again, when the access is made again for
-            // a fault.
+            // The default action, by the kernel: when the access is made again for a fault, at once for what was sent.
             var byDefault = sigaction()
             _ = unsafe next.action(signal, &byDefault, nil)
-            if signal != SIGSEGV, signal != SIGBUS {
+            if unsafe information.pointee.si_code <= 0 || signal != SIGSEGV && signal != SIGBUS {
                 _ = next.system(
                     SystemCall.queueSignal, UInt(getpid()), UInt(gettid()), UInt(signal),
                     UInt(bitPattern: information))

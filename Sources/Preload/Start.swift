@@ -7,7 +7,7 @@ internal import Glibc
 let start: @convention(c) () -> Void = {
     _ = next
     _ = HandleTable.shared
-    _ = ClientSignals.shared
+    ClientSignals.shared.removeRuntimesHandlers()
     Process.watchForks()
     _ = Settings.shared
     _ = Conversation.shared
