@@ -5,21 +5,31 @@ internal import KVMABI
 
 /// The device's file, which need not be there.
 enum DeviceFile {
-    /// Whether the software hypervisor answers for a path.
-    static func isNamed(by path: UnsafePointer<CChar>?) -> Bool {
+    private static func isDevice(_ path: UnsafePointer<CChar>?) -> Bool {
         guard let path = unsafe path, unsafe path[0] == 0x2F, unsafe path[1] == 0x64 else { return false }  // "/d…"
-        guard unsafe strcmp(path, "/dev/kvm") == 0 else { return false }
-        return Settings.shared.hypervisor == .software || Settings.shared.interface == .first
+        return unsafe strcmp(path, "/dev/kvm") == 0
     }
 
-    /// `open`: a descriptor, or -1 and errno.
-    static func open(_ flags: Int32) -> Int32 {
+    private static var isOurs: Bool {
+        Settings.shared.hypervisor == .software || Settings.shared.interface == .first
+    }
+
+    /// Whether the software hypervisor answers for a path.
+    static func isNamed(by path: UnsafePointer<CChar>?) -> Bool { unsafe isDevice(path) && isOurs }
+
+    /// `open`, which `real` does for every other file: a descriptor, or -1 and errno.
+    static func open(_ path: UnsafePointer<CChar>?, _ flags: Int32, _ real: () -> Int32) -> Int32 {
+        guard unsafe isDevice(path) else { return real() }
+        let descriptor = isOurs ? openOurs(flags) : real()
+        if descriptor >= 0 { Conversation.shared?.opened(descriptor) }
+        return descriptor
+    }
+
+    private static func openOurs(_ flags: Int32) -> Int32 {
         do throws(Errno) {
             if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL { throw .fileExists }
             if flags & O_DIRECTORY != 0 { throw Errno(rawValue: ENOTDIR) }
-            let descriptor = try Hypervisor.shared().open(flags: flags)
-            Conversation.shared?.opened(descriptor)
-            return descriptor
+            return try Hypervisor.shared().open(flags: flags)
         } catch {
             return failed(error)
         }
@@ -41,6 +51,15 @@ enum DeviceFile {
         unsafe status.pointee.st_blksize = 4096
     }
 
+    static func describe(_ status: UnsafeMutablePointer<statx>) {
+        unsafe status.pointee.stx_mask |= 0x7  // STATX_TYPE, _MODE, _NLINK
+        unsafe status.pointee.stx_mode = UInt16(S_IFCHR | 0o660)
+        unsafe status.pointee.stx_rdev_major = 10
+        unsafe status.pointee.stx_rdev_minor = 232
+        unsafe status.pointee.stx_nlink = 1
+        unsafe status.pointee.stx_blksize = 4096
+    }
+
     /// `access`: it can be read and written, and not executed.
     static func access(_ mode: Int32) -> Int32 { mode & X_OK == 0 ? 0 : failed(.permissionDenied) }
 }
@@ -54,8 +73,7 @@ func failed(_ error: Errno) -> Int32 {
 // MARK: Opening
 
 @c(open) public func interposedOpen(_ path: UnsafePointer<CChar>?, _ flags: Int32, _ mode: UInt32) -> Int32 {
-    if unsafe DeviceFile.isNamed(by: path) { return DeviceFile.open(flags) }
-    return unsafe next.open(path, flags, mode)
+    unsafe DeviceFile.open(path, flags) { unsafe next.open(path, flags, mode) }
 }
 
 @c(open64) public func interposedOpen64(_ path: UnsafePointer<CChar>?, _ flags: Int32, _ mode: UInt32) -> Int32 {
@@ -65,8 +83,7 @@ func failed(_ error: Errno) -> Int32 {
 @c(openat) public func interposedOpenAt(
     _ directory: Int32, _ path: UnsafePointer<CChar>?, _ flags: Int32, _ mode: UInt32
 ) -> Int32 {
-    if unsafe DeviceFile.isNamed(by: path) { return DeviceFile.open(flags) }
-    return unsafe next.openAt(directory, path, flags, mode)
+    unsafe DeviceFile.open(path, flags) { unsafe next.openAt(directory, path, flags, mode) }
 }
 
 @c(openat64) public func interposedOpenAt64(
@@ -76,8 +93,7 @@ func failed(_ error: Errno) -> Int32 {
 }
 
 @c(__open_2) public func interposedOpen2(_ path: UnsafePointer<CChar>?, _ flags: Int32) -> Int32 {
-    if unsafe DeviceFile.isNamed(by: path) { return DeviceFile.open(flags) }
-    return unsafe next.open2(path, flags)
+    unsafe DeviceFile.open(path, flags) { unsafe next.open2(path, flags) }
 }
 
 @c(__open64_2) public func interposedOpen64Checked(_ path: UnsafePointer<CChar>?, _ flags: Int32) -> Int32 {
@@ -87,8 +103,7 @@ func failed(_ error: Errno) -> Int32 {
 @c(__openat_2) public func interposedOpenAt2(
     _ directory: Int32, _ path: UnsafePointer<CChar>?, _ flags: Int32
 ) -> Int32 {
-    if unsafe DeviceFile.isNamed(by: path) { return DeviceFile.open(flags) }
-    return unsafe next.openAt2(directory, path, flags)
+    unsafe DeviceFile.open(path, flags) { unsafe next.openAt2(directory, path, flags) }
 }
 
 @c(__openat64_2) public func interposedOpenAt64Checked(
@@ -101,7 +116,8 @@ func failed(_ error: Errno) -> Int32 {
     _ path: UnsafePointer<CChar>?, _ mode: UnsafePointer<CChar>?
 ) -> UnsafeMutableRawPointer? {
     guard unsafe DeviceFile.isNamed(by: path), let mode = unsafe mode else { return unsafe next.openStream(path, mode) }
-    let descriptor = DeviceFile.open(unsafe strchr(mode, 0x65) == nil ? 0 : O_CLOEXEC)  // "e"
+    let flags = unsafe strchr(mode, 0x65) == nil ? 0 : O_CLOEXEC  // "e"
+    let descriptor = unsafe DeviceFile.open(path, flags) { -1 }
     guard descriptor >= 0 else { return nil }
     return unsafe UnsafeMutableRawPointer(fdopen(descriptor, mode))
 }
@@ -117,6 +133,14 @@ func failed(_ error: Errno) -> Int32 {
 @c(close) public func interposedClose(_ descriptor: Int32) -> Int32 {
     let wasHandle = HandleTable.shared.forget(descriptor)
     let result = next.close(descriptor)
+    if wasHandle { Hypervisor.descriptorClosed() }
+    return result
+}
+
+@c(fclose) public func interposedCloseStream(_ stream: UnsafeMutableRawPointer?) -> Int32 {
+    let descriptor = unsafe next.descriptorOfStream(stream)
+    let wasHandle = HandleTable.shared.forget(descriptor)
+    let result = unsafe next.closeStream(stream)
     if wasHandle { Hypervisor.descriptorClosed() }
     return result
 }
@@ -222,7 +246,7 @@ private func isHandle(_ descriptor: Int32) -> Bool {
         return result
     }
     let described = unsafe status.assumingMemoryBound(to: stat.self)
-    if found.kind == .system || found.kind == .first {
+    if found.kind.isDevice {
         unsafe DeviceFile.describe(described)
     } else {
         // An anonymous inode, as the kernel's machines and vCPUs are.
@@ -249,6 +273,29 @@ private func isHandle(_ descriptor: Int32) -> Bool {
     _ directory: Int32, _ path: UnsafePointer<CChar>?, _ status: UnsafeMutableRawPointer?, _ flags: Int32
 ) -> Int32 {
     unsafe interposedStatusAt(directory, path, status, flags)
+}
+
+@c(statx) public func interposedExtendedStatus(
+    _ directory: Int32, _ path: UnsafePointer<CChar>?, _ flags: Int32, _ mask: UInt32,
+    _ status: UnsafeMutableRawPointer?
+) -> Int32 {
+    let result = unsafe next.extendedStatus(directory, path, flags, mask, status)
+    guard let path = unsafe path, let status = unsafe status else { return result }
+    let described = unsafe status.assumingMemoryBound(to: statx.self)
+    if unsafe DeviceFile.isNamed(by: path) {
+        guard result != 0 else { return result }
+        unsafe described.pointee = statx()
+        unsafe DeviceFile.describe(described)
+        return 0
+    }
+    // An empty path means the descriptor (AT_EMPTY_PATH).
+    guard result == 0, unsafe path[0] == 0, let found = HandleTable.shared.verify(directory) else { return result }
+    if found.kind.isDevice {
+        unsafe DeviceFile.describe(described)
+    } else {
+        unsafe described.pointee.stx_mode = 0o600
+    }
+    return 0
 }
 
 private func interposedPathStatus(

@@ -10,6 +10,7 @@ internal import Glibc
     typealias OpenAt2Function = @convention(c) (Int32, UnsafePointer<CChar>?, Int32) -> Int32
     typealias StreamFunction =
         @convention(c) (UnsafePointer<CChar>?, UnsafePointer<CChar>?) -> UnsafeMutableRawPointer?
+    typealias OfStreamFunction = @convention(c) (UnsafeMutableRawPointer?) -> Int32
     typealias IOCtlFunction = @convention(c) (Int32, UInt, UInt) -> Int32
     typealias MapFunction =
         @convention(c) (UnsafeMutableRawPointer?, Int, Int32, Int32, Int32, Int) -> UnsafeMutableRawPointer?
@@ -38,6 +39,8 @@ internal import Glibc
     let open2: Open2Function = unsafe find("__open_2")
     let openAt2: OpenAt2Function = unsafe find("__openat_2")
     let openStream: StreamFunction = unsafe find("fopen")
+    let closeStream: OfStreamFunction = unsafe find("fclose")
+    let descriptorOfStream: OfStreamFunction = unsafe find("fileno")
     let ioctl: IOCtlFunction = find("ioctl")
     let map: MapFunction = unsafe find("mmap")
     let close: DescriptorFunction = find("close")

@@ -57,6 +57,19 @@ struct ClientTests {
     }
 }
 
+/// The linker hides what exports.map does not name.
+@Test func everyFunctionThatStandsBeforeTheCLibrarysIsExported() throws {
+    let folder = Client.folder("../../Sources/Preload").standardized
+    let files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
+    let text = try files.filter { $0.pathExtension == "swift" }.map { try String(contentsOf: $0, encoding: .utf8) }
+        .joined()
+    let defined = Set(text.matches(of: /@c\((\w+)\)/).map { String($0.1) })
+    let map = try String(contentsOf: folder.appendingPathComponent("exports.map"), encoding: .utf8)
+    let exported = Set(map.matches(of: /(\w+);/).map { String($0.1) })
+    #expect(!defined.isEmpty)
+    #expect(defined == exported)
+}
+
 /// The command's own part.
 @Suite struct KVMCommandTests {
     @Test func theStatusIsTheCommands() throws {

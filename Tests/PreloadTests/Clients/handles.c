@@ -62,6 +62,11 @@ static void looks(void) {
     CHECK(stat("/dev/kvm", &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == makedev(10, 232));
     CHECK(fstat(m.kvm, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == makedev(10, 232));
     CHECK(fstat(m.vm, &status) == 0 && (status.st_mode & S_IFMT) == 0 && status.st_size == 0);
+    struct statx extended;
+    CHECK(statx(AT_FDCWD, "/dev/kvm", 0, STATX_BASIC_STATS, &extended) == 0 && S_ISCHR(extended.stx_mode));
+    CHECK(extended.stx_rdev_major == 10 && extended.stx_rdev_minor == 232);
+    CHECK(statx(m.kvm, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &extended) == 0 && S_ISCHR(extended.stx_mode));
+    CHECK(statx(m.vm, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &extended) == 0 && (extended.stx_mode & S_IFMT) == 0);
     CHECK(access("/dev/kvm", R_OK | W_OK) == 0);
     uint64_t word = 0;
     CHECK(read(m.vm, &word, 8) == -1 && errno == EINVAL);
@@ -74,7 +79,8 @@ static void looks(void) {
     CHECK(ioctl(m.vm, _IO(KVMIO, 0xFE), 0) == -1 && errno == ENOTTY);
     FILE *file = fopen("/dev/kvm", "r+");
     CHECK(file && ioctl(fileno(file), KVM_GET_API_VERSION, 0) == 12);
-    fclose(file);
+    int number = fileno(file);
+    CHECK(fclose(file) == 0 && ioctl(number, KVM_GET_API_VERSION, 0) == -1 && errno == EBADF);
 
     // Two mappings are of the same pages; half of one can go.
     struct kvm_run *other = map_area(&m, m.cpu);
