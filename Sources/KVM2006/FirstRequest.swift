@@ -17,6 +17,23 @@ public enum FirstRequest: UInt32, Sendable, CaseIterable {
     case createVCPU = 0x4004_AE0B
     case getDirtyLog = 0x4010_AE0C
 
+    /// The macro's name. Most are today's, whose structures are others.
+    public var name: String {
+        switch self {
+        case .run: "KVM_RUN"
+        case .getRegisters: "KVM_GET_REGS"
+        case .setRegisters: "KVM_SET_REGS"
+        case .getSpecialRegisters: "KVM_GET_SREGS"
+        case .setSpecialRegisters: "KVM_SET_SREGS"
+        case .translate: "KVM_TRANSLATE"
+        case .interrupt: "KVM_INTERRUPT"
+        case .debugGuest: "KVM_DEBUG_GUEST"
+        case .setMemoryRegion: "KVM_SET_MEMORY_REGION"
+        case .createVCPU: "KVM_CREATE_VCPU"
+        case .getDirtyLog: "KVM_GET_DIRTY_LOG"
+        }
+    }
+
     /// The size that the number carries, in bytes.
     var size: Int { Request(rawValue: UInt(rawValue)).size }
 }

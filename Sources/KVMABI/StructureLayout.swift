@@ -12,16 +12,15 @@ public struct StructureLayout: Sendable {
 
     public let name: String
     /// In bytes, without what follows a structure of variable length.
-    public var size: Int
-    public fileprivate(set) var fields: [Field] = []
+    public let size: Int
+    public fileprivate(set) var fields: [Field]
 
-    /// A structure made of parts of others.
-    public init(name: String, size: Int) {
+    /// A structure made of parts of another.
+    public init(name: String, size: Int, fields: [Field]) {
         self.name = name
         self.size = size
+        self.fields = fields
     }
-
-    public mutating func add(_ more: [Field]) { fields += more }
 
     /// Every structure of the x86 interface that <linux/kvm.h> has.
     public static let all: [StructureLayout] = {
@@ -31,7 +30,7 @@ public struct StructureLayout: Sendable {
         while index + 1 < words.count {
             let number = Int(words[index + 1]) ?? -1
             if words[index].hasPrefix("kvm_"), !["kvm_valid_regs", "kvm_dirty_regs"].contains(words[index]) {
-                layouts.append(StructureLayout(name: String(words[index]), size: number))
+                layouts.append(StructureLayout(name: String(words[index]), size: number, fields: []))
             } else {
                 layouts[layouts.count - 1].fields.append(Field(name: String(words[index]), offset: number))
             }

@@ -1,6 +1,7 @@
 // MARTLET_LOG: what the client and the hypervisor say to each other, a line for each request.
 
 internal import Glibc
+internal import KVM2006
 internal import KVMABI
 
 /// The log. Each line is written whole, when the answer is there.
@@ -30,15 +31,24 @@ final class Conversation: Sendable {
 
     func record(_ descriptor: Int32, _ request: Request, _ argument: UInt, _ answer: () -> Int32) -> Int32 {
         let begun = Conversation.now
-        let question = RequestDescription.question(request, argument)
+        let first = Settings.shared.interface == .first ? FirstRequest(rawValue: UInt32(request.rawValue)) : nil
+        // What was asked, before the answer overwrites it. The structures of 2006 are not today's, though the names are.
+        let question =
+            if let first { "\(first.name)(\(RequestDescription.hex(UInt64(argument))))" } else {
+                "\(request.name)\(RequestDescription.question(request, argument))"
+            }
         let result = answer()
         let error = errno
         let time = Conversation.now - begun
         let reply =
-            result < 0
-            ? "= -1 \(Errno(rawValue: error).name)"
-            : "= \(result)\(request == .run ? exit(descriptor) : RequestDescription.reply(request, argument))"
-        line(begun, descriptor, "\(request.name)\(question)", reply, time)
+            if result < 0 {
+                "= -1 \(Errno(rawValue: error).name)"
+            } else if first != nil {
+                "= \(result)"
+            } else {
+                "= \(result)\(request == .run ? exit(descriptor) : RequestDescription.reply(request, argument))"
+            }
+        line(begun, descriptor, question, reply, time)
         errno = error
         return result
     }

@@ -81,11 +81,11 @@ enum RequestDescription {
             17: "internal", 24: "system_event", 26: "eoi", 27: "hyperv", 29: "msr", 30: "msr", 34: "xen", 37: "notify",
         ]
         guard let member = members[number.rawValue] else { return " \(number.name)" }
-        var payload = StructureLayout(name: member, size: 288)
-        payload.add(layout.fields.filter { $0.name.hasPrefix("\(member).") })
-        // No field of an exit but these is longer than 8 bytes.
+        let parts = layout.fields.filter { $0.name.hasPrefix("\(member).") }
+        // The union is 256 bytes; no field of an exit but these is longer than 8.
         let long = ["internal.data", "hypercall.args", "system_event.data", "debug.arch"]
-        if let last = payload.fields.last, !long.contains(last.name) { payload.size = last.offset + 8 }
+        let end = parts.last.map { long.contains($0.name) ? 288 : $0.offset + 8 } ?? 288
+        let payload = StructureLayout(name: member, size: end, fields: parts)
         let text = fields(of: payload, area) { String($0.dropFirst(member.count + 1)) }
         return " \(number.name) \(text)"
     }
@@ -96,8 +96,10 @@ enum RequestDescription {
         bytes[range].reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    private static func hex(_ value: UInt64) -> String { value < 10 ? "\(value)" : "0x\(String(value, radix: 16))" }
+    static func hex(_ value: UInt64) -> String { value < 10 ? "\(value)" : "0x\(String(value, radix: 16))" }
 
     /// The client's memory, which need not be there.
-    private static func copy(_ address: UInt, _ count: Int) -> [UInt8]? { try? ClientArgument(address).loadBytes(count) }
+    private static func copy(_ address: UInt, _ count: Int) -> [UInt8]? {
+        try? ClientArgument(address).loadBytes(count)
+    }
 }
