@@ -1,24 +1,6 @@
 // What every client here begins with. Written against <linux/kvm.h> alone: nothing of Martlet is known here.
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
+#include "check.h"
 #include <linux/kvm.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#define CHECK(condition)                                                                   \
-    do {                                                                                   \
-        if (!(condition)) {                                                                \
-            printf("line %d: %s: %s\n", __LINE__, #condition, strerror(errno));            \
-            exit(1);                                                                       \
-        }                                                                                  \
-    } while (0)
 
 struct machine {
     int kvm, vm, cpu;
@@ -30,11 +12,7 @@ struct machine {
 
 // A machine with `size` bytes of memory at 0, without vCPUs.
 __attribute__((unused)) static struct machine make_machine(size_t size) {
-    // Whoever starts a client may have signals blocked. One that hangs ends by the alarm.
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    alarm(60);
+    begin();
     struct machine m = {.size = size, .cpu = -1};
     CHECK((m.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC)) >= 0);
     CHECK(ioctl(m.kvm, KVM_GET_API_VERSION, 0) == 12);

@@ -5,8 +5,10 @@
 #include <stdatomic.h>
 #include <time.h>
 
+enum { RUNS = 0x3000 };  // The guest counts here, and so says that it runs.
+
 static struct machine m;
-static atomic_int handled, inside;
+static atomic_int handled;
 static pthread_t runner;
 
 static void handle(int number, siginfo_t *information, void *context) {
@@ -16,23 +18,23 @@ static void handle(int number, siginfo_t *information, void *context) {
     if (number == SIGUSR1 && information->si_code == SI_TKILL && ioctl(m.cpu, KVM_GET_REGS, &regs) == 0) handled++;
 }
 
-// Sends the signal until the run has returned: once may be too early.
+// Sends the signal once the guest runs.
 static void *send_signal(void *argument) {
-    struct timespec little = {0, 2000000};
-    while (!inside) sched_yield();
-    do {
-        pthread_kill(runner, *(int *)argument);
-        nanosleep(&little, NULL);
-    } while (inside);
+    volatile uint8_t *runs = m.memory + RUNS;
+    while (*runs == 0) sched_yield();
+    CHECK(pthread_kill(runner, *(int *)argument) == 0);
     return NULL;
 }
 
-static void kick(int number, const char *name) {
+// From the beginning of the code, with the signal on its way as soon as the guest is inside.
+static void kick(int number, const char *name, const void *code, size_t size) {
+    struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};  // It may be halted still.
+    CHECK(ioctl(m.cpu, KVM_SET_MP_STATE, &runnable) == 0);
+    start_real(&m, m.cpu, code, size, 0x1000);
+    m.memory[RUNS] = 0;
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, send_signal, &number) == 0);
-    inside = 1;
     int result = ioctl(m.cpu, KVM_RUN, 0), error = errno;
-    inside = 0;
     CHECK(pthread_join(thread, NULL) == 0);
     printf("%s: %d %s exit %u\n", name, result, result < 0 && error == EINTR ? "EINTR" : "?", m.run->exit_reason);
 }
@@ -43,8 +45,8 @@ int main(void) {
     CHECK(ioctl(m.vm, KVM_CREATE_IRQCHIP, 0) == 0);
     make_cpu(&m);
     runner = pthread_self();
-    static const uint8_t loop[] = {0xEB, 0xFE};
-    static const uint8_t halt[] = {0xFA, 0xF4, 0xEB, 0xFD};
+    static const uint8_t loop[] = {0xFE, 0x06, 0x00, 0x30, 0xEB, 0xFE};              // inc byte [3000h]; jmp $
+    static const uint8_t halt[] = {0xFA, 0xFE, 0x06, 0x00, 0x30, 0xF4, 0xEB, 0xFD};  // cli; inc byte [3000h]; hlt
     start_real(&m, m.cpu, loop, sizeof loop, 0x1000);
 
     m.run->immediate_exit = 1;
@@ -56,11 +58,10 @@ int main(void) {
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
     struct sigaction back;
     CHECK(sigaction(SIGUSR1, NULL, &back) == 0 && back.sa_sigaction == handle);
-    kick(SIGUSR1, "handled");
+    kick(SIGUSR1, "handled", loop, sizeof loop);
     CHECK(handled > 0);
     handled = 0;
-    start_real(&m, m.cpu, halt, sizeof halt, 0x1000);
-    kick(SIGUSR1, "handled in HLT");
+    kick(SIGUSR1, "handled in HLT", halt, sizeof halt);
     CHECK(handled > 0);
 
     // SIGUSR2 is blocked, has the default action, and is let through by the vCPU's mask alone.
@@ -71,14 +72,13 @@ int main(void) {
     struct { struct kvm_signal_mask mask; uint64_t set; } __attribute__((packed)) mask = {{.len = 8}, 0};
     mask.set = 1ull << (SIGTERM - 1);
     CHECK(ioctl(m.cpu, KVM_SET_SIGNAL_MASK, &mask) == 0);
-    kick(SIGUSR2, "blocked in HLT");
+    kick(SIGUSR2, "blocked in HLT", halt, sizeof halt);
     sigset_t pending;
     CHECK(sigpending(&pending) == 0 && sigismember(&pending, SIGUSR2) == 1);
     siginfo_t information;
     struct timespec none = {0, 0};
     CHECK(sigtimedwait(&blocked, &information, &none) == SIGUSR2 && information.si_code == SI_USER);  // As the C library says it.
-    start_real(&m, m.cpu, loop, sizeof loop, 0x1000);
-    kick(SIGUSR2, "blocked");
+    kick(SIGUSR2, "blocked", loop, sizeof loop);
     // It is still waiting, and so the next run ends at once.
     CHECK(ioctl(m.cpu, KVM_RUN, 0) == -1 && errno == EINTR);
     CHECK(sigtimedwait(&blocked, &information, &none) == SIGUSR2);
@@ -89,7 +89,7 @@ int main(void) {
     CHECK(ioctl(m.cpu, KVM_SET_SIGNAL_MASK, NULL) == 0);
     CHECK(pthread_kill(runner, SIGUSR2) == 0);
     handled = 0;
-    kick(SIGUSR1, "handled again");
+    kick(SIGUSR1, "handled again", loop, sizeof loop);
     CHECK(handled > 0 && sigtimedwait(&blocked, &information, &none) == SIGUSR2);
     return 0;
 }

@@ -1,16 +1,6 @@
 // The interface of October 2006, from its layouts alone: one descriptor that is a machine, whose memory the hypervisor makes
 // and the client maps through the descriptor.
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include "../Clients/check.h"
 
 struct first_run {
     uint32_t vcpu, emulated, mmio_completed;                 // in
@@ -68,23 +58,12 @@ struct first_log { uint32_t slot, padding; void *bitmap; };
 #define FIRST_GET_DIRTY_LOG _IOW(0xAE, 12, struct first_log)
 enum { EXIT_UNKNOWN, EXIT_EXCEPTION, EXIT_IO, EXIT_CPUID, EXIT_DEBUG, EXIT_HLT, EXIT_MMIO };
 
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            printf("line %d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
-            exit(1);                                                            \
-        }                                                                       \
-    } while (0)
-
 static int kvm;
 static uint8_t *memory;
 static struct first_run run;
 
 __attribute__((unused)) static void make_machine(size_t size) {
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    alarm(60);
+    begin();
     CHECK((kvm = open("/dev/kvm", O_RDWR)) >= 0);
     struct first_region region = {.flags = 1, .memory_size = size};
     CHECK(ioctl(kvm, FIRST_SET_MEMORY_REGION, &region) == 0);
@@ -102,7 +81,7 @@ static struct first_regs get_regs(void) {
 static void set_regs(struct first_regs regs) { CHECK(ioctl(kvm, FIRST_SET_REGS, &regs) == 0); }
 
 // Runs to the next exit; then neither is set.
-static uint32_t go(void) {
+__attribute__((unused)) static uint32_t go(void) {
     CHECK(ioctl(kvm, FIRST_RUN, &run) == 0);
     CHECK(run.exit_type == 2);
     run.emulated = run.mmio_completed = 0;
@@ -115,6 +94,33 @@ __attribute__((unused)) static void answer_cpuid(void) {
     uint32_t a = regs.rax, b, c = regs.rcx, d;
     __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
     regs.rax = a, regs.rbx = b, regs.rcx = c, regs.rdx = d;
+    set_regs(regs);
+    run.emulated = 1;
+}
+
+// The client's memory at a linear address of the guest's.
+__attribute__((unused)) static uint8_t *at_linear(uint64_t address) {
+    struct first_translation translation = {.linear_address = address};
+    CHECK(ioctl(kvm, FIRST_TRANSLATE, &translation) == 0);
+    CHECK(translation.valid);
+    return memory + translation.physical_address;
+}
+
+// The client moves a string's bytes itself, and the registers with them. No string here leaves its page.
+__attribute__((unused)) static void move_string(const char *input) {
+    struct first_regs regs = get_regs();
+    printf("%s string %u rep %u down %u count %llu at %llx:", run.io.direction ? "out" : "in", run.io.string, run.io.rep,
+           run.io.string_down, (unsigned long long)run.io.count, (unsigned long long)run.io.address);
+    int step = run.io.string_down ? -run.io.size : run.io.size;
+    uint8_t *place = at_linear(run.io.address);
+    for (uint64_t i = 0; i < run.io.count; i++, place += step) {
+        if (!run.io.direction) memcpy(place, input + i * run.io.size, run.io.size);
+        printf(" %.*s", run.io.size, place);
+    }
+    printf("\n");
+    if (run.io.direction) regs.rsi += step * (int)run.io.count;
+    else regs.rdi += step * (int)run.io.count;
+    if (run.io.rep) regs.rcx = 0;
     set_regs(regs);
     run.emulated = 1;
 }

@@ -15,25 +15,6 @@ static const uint8_t code[] = {
     0x90, 0x90, 0xF4,                        // 102f: nop; nop; hlt
 };
 
-// The client moves a string's bytes itself, and the registers with them.
-static void move_string(const char *input) {
-    struct first_regs regs = get_regs();
-    printf("%s string %u rep %u down %u count %llu at %llx:", run.io.direction ? "out" : "in", run.io.string, run.io.rep,
-           run.io.string_down, (unsigned long long)run.io.count, (unsigned long long)run.io.address);
-    int step = run.io.string_down ? -1 : 1;
-    uint8_t *place = memory + run.io.address;
-    for (uint64_t i = 0; i < run.io.count; i++, place += step) {
-        if (!run.io.direction) *place = input[i];
-        printf(" %c", *place);
-    }
-    printf("\n");
-    if (run.io.direction) regs.rsi += step * (int)run.io.count;
-    else regs.rdi += step * (int)run.io.count;
-    if (run.io.rep) regs.rcx = 0;
-    set_regs(regs);
-    run.emulated = 1;
-}
-
 int main(void) {
     make_machine(0x10000);
     memcpy(memory + 0x1000, code, sizeof code);
