@@ -1,7 +1,7 @@
 # One entry for everything. `make run` and `make test` also set up what a fresh Debian machine with Swift 6.3 needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long build bench lint format coverage sanitize fuzz fuzz-cpu instructions setup guests clean
+.PHONY: help run test test-long build bench lint format coverage sanitize fuzz fuzz-cpu instructions reserved setup guests clean
 
 KERNEL ?= guests/vmlinuz
 INITRD ?= guests/initramfs
@@ -94,6 +94,9 @@ fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS; fin
 
 instructions: setup ## Write docs/instructions.md: what shows each instruction right
 	MARTLET_LONG_TESTS=1 MARTLET_INSTRUCTION_REPORT=$(CURDIR)/docs/instructions.md $(TEST) --filter CPUOracleTests/everyRowInEveryForm
+
+reserved: setup ## Write docs/reserved.md: what becomes of each bit of the interface's structures
+	MARTLET_RESERVED_REPORT=$(CURDIR)/docs/reserved.md $(TEST) --filter theDocumentSaysWhatIsDone
 
 clean: ## Remove what was built; fetched guests stay
 	rm -rf .build .build-* .fuzz/bin

@@ -40,7 +40,6 @@ final class IRQFDs: Sendable {
             return
         }
         if flags & 2 != 0, !isFull { throw .invalidArgument }
-        guard gsi < GSIRouting.limit else { throw .invalidArgument }
         let event = try EventDescriptor(number)
         let resample: EventDescriptor? = flags & 2 != 0 ? try EventDescriptor(record.load(12, as: Int32.self)) : nil
         let token = nextToken.wrappingAdd(1, ordering: .relaxed).newValue

@@ -31,6 +31,7 @@ extension VirtualCPU {
 
     // MARK: struct kvm_fpu
 
+    /// The kernel leaves `mxcsr` out, both ways: it goes by struct kvm_xsave.
     var floatingPoint: Record {
         let area = area64
         var fpu = Record(count: 416)
@@ -42,7 +43,6 @@ extension VirtualCPU {
         fpu.store(area.load(8, as: UInt64.self), 136)
         fpu.store(area.load(16, as: UInt64.self), 144)
         for word in 0..<32 { fpu.store(area.load(Area.xmm + 8 * word, as: UInt64.self), 152 + 8 * word) }
-        fpu.store(area.load(Area.mxcsr, as: UInt32.self), 408)
         return fpu
     }
 
@@ -56,7 +56,6 @@ extension VirtualCPU {
         area.store(fpu.load(136, as: UInt64.self), 8)
         area.store(fpu.load(144, as: UInt64.self), 16)
         for word in 0..<32 { area.store(fpu.load(152 + 8 * word, as: UInt64.self), Area.xmm + 8 * word) }
-        area.store(fpu.load(408, as: UInt32.self) & MXCSR.defined.rawValue, Area.mxcsr)
         setArea(area)
     }
 

@@ -24,10 +24,11 @@ extension VirtualCPU {
     var apicBase: UInt64 { chipset?.apicBase(Int(id)) ?? clientAPICBase }
 
     func setAPICBase(_ value: UInt64, fromHost: Bool) -> Bool {
+        let hasX2APIC = cpuid.features1C & 1 << 21 != 0
+        let reserved = ~((1 as UInt64) << UInt64(guestPhysicalBits) - 1) | 0x2FF | (hasX2APIC ? 0 : 0x400)
+        guard value & reserved == 0, value & 0xC00 != 0x400 else { return false }
         if let chipset { return chipset.setAPICBase(Int(id), value, fromHost: fromHost) }
         // Nothing but the bits is here: the client has the APIC.
-        let reserved = ~((1 as UInt64) << UInt64(guestPhysicalBits) - 1) | 0x2FF
-        guard value & reserved == 0, value & 0xC00 != 0x400 else { return false }
         clientAPICBase = value
         return true
     }

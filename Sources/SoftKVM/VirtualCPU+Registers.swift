@@ -166,7 +166,7 @@ extension VirtualCPU {
             }
         }
         if !isSecond {
-            queuedInterrupt = nil
+            // A bitmap without a bit takes back nothing.
             for word in 0..<4 {
                 let bits: UInt64 = record.load(SpecialRegisters.bitmap + 8 * word)
                 if bits != 0 {
@@ -200,6 +200,10 @@ extension VirtualCPU {
         var allowed: CR4 = [
             .VME, .PVI, .TSD, .DE, .PSE, .PAE, .MCE, .PGE, .PCE, .OSFXSR, .OSXMMEXCPT,
         ]
+        // Before the client has said what the guest may have, it has what there is.
+        if cpuid.entries.isEmpty {
+            return allowed.union([.OSXSAVE, .PCIDE, .FSGSBASE, .SMEP, .SMAP, .UMIP]).rawValue
+        }
         if cpuid.features1C & 1 << 26 != 0 { allowed.insert(.OSXSAVE) }
         if cpuid.features1C & 1 << 17 != 0 { allowed.insert(.PCIDE) }
         if cpuid.features7B & 1 << 0 != 0 { allowed.insert(.FSGSBASE) }
@@ -264,11 +268,10 @@ extension Record {
 
     func loadSegment(_ at: Int) -> SegmentRegister {
         func field(_ offset: Int, _ shift: UInt16, _ mask: UInt16 = 1) -> UInt16 {
-            let byte: UInt8 = load(at + offset)
-            return (mask == 1 ? (byte != 0 ? 1 : 0) : UInt16(byte) & mask) << shift
+            (UInt16(load(at + offset, as: UInt8.self)) & mask) << shift
         }
         let kind = field(14, 0, 15) | field(15, 7) | field(16, 5, 3) | field(17, 14) | field(18, 4)
-        let more = field(19, 13) | field(20, 15) | field(21, 12) | field(22, 8)
+        let more = field(19, 13) | field(20, 15) | field(21, 12) | (load(at + 22, as: UInt8.self) != 0 ? 1 << 8 : 0)
         return SegmentRegister(base: load(at), limit: load(at + 8), selector: load(at + 12), attributes: kind | more)
     }
 }

@@ -52,10 +52,11 @@ extension VirtualMachine {
     /// KVM_SIGNAL_MSI: struct kvm_msi { address_lo, address_hi, data, flags, devid }.
     func signalMSI(_ argument: ClientArgument) throws(Errno) -> Int32 {
         let record = Record(try argument.loadBytes(32))
-        guard let chipset, record.load(12, as: UInt32.self) == 0 else { throw .invalidArgument }
+        // KVM_MSI_VALID_DEVID: who sends it, which matters to other architectures.
+        guard let chipset, record.load(12, as: UInt32.self) & ~1 == 0 else { throw .invalidArgument }
         let delivered = chipset.deliverMSI(address: record.load(0), data: record.load(8))
-        if delivered < 0 { throw Errno(rawValue: Int32(clamping: -delivered)) }
-        return Int32(clamping: delivered)
+        guard delivered != MSI.invalid else { throw .invalidArgument }
+        return Int32(clamping: max(0, delivered))
     }
 
     func changeIRQFD(_ argument: ClientArgument) throws(Errno) {

@@ -37,7 +37,7 @@ import Testing
         level.level = 1
         try client.call(client.machine, .irqLineStatus, &level)
         var msi = kvm_msi()
-        msi.flags = 1
+        msi.flags = 2
         #expect(client.failure { try client.set(client.machine, .signalMSI, msi) } == .invalidArgument)
         #expect(client.failure { try client.set(client.machine, .createDevice, kvm_create_device()) } == .noSuchDevice)
     }
@@ -118,7 +118,7 @@ import Testing
         io.len = 0
         io.flags = 1
         #expect(client.failure { try client.set(client.machine, .ioeventfd, io) } == .invalidArgument)
-        io.flags = 16
+        io.flags = 32
         #expect(client.failure { try client.set(client.machine, .ioeventfd, io) } == .invalidArgument)
     }
 
