@@ -1,51 +1,132 @@
-// What KVM_CHECK_EXTENSION answers. What is not in this table reads 0 and can't be enabled.
-// Documentation/virt/kvm/api.rst, sections 4.4 and 6 to 8.
+// What is offered beyond the base set: what KVM_CHECK_EXTENSION answers and what KVM_ENABLE_CAP takes. What is not in this
+// table reads 0 and can't be enabled. Documentation/virt/kvm/api.rst, sections 4.4 and 6 to 8.
 
 internal import Glibc
 internal import KVMABI
+
+/// One capability, as it is offered.
+struct CapabilityOffer: Sendable {
+    enum Answer: Sendable, ExpressibleByIntegerLiteral {
+        case value(Int32)
+        /// As many as the host has processors.
+        case processors
+
+        init(integerLiteral value: Int32) { self = .value(value) }
+    }
+
+    /// Which first arguments KVM_ENABLE_CAP takes; another is EINVAL.
+    enum Argument: Sendable {
+        /// These bits, which replace those of an earlier call.
+        case bits(UInt64)
+        /// These bits, which stay on.
+        case stickyBits(UInt64)
+        case oneOf([UInt64])
+        case atMost(UInt64)
+        /// Any.
+        case any
+
+        func takes(_ value: UInt64) -> Bool {
+            switch self {
+            case .bits(let bits), .stickyBits(let bits): value & ~bits == 0
+            case .oneOf(let values): values.contains(value)
+            case .atMost(let limit): value <= limit
+            case .any: true
+            }
+        }
+    }
+
+    let capability: Capability
+    let answer: Answer
+    /// What turns it on, on the handle that `Capability.enabledOn` names; nil where it needs no turning on.
+    let argument: Argument?
+
+    init(_ capability: Capability, _ answer: Answer = 1, taking argument: Argument? = nil) {
+        self.capability = capability
+        self.answer = answer
+        self.argument = argument
+    }
+}
 
 enum Capabilities {
     /// Most vCPUs, and one more than the highest vCPU id.
     static let maximumVCPUs = 1024
     static let maximumVCPUID = 4096
-    static let maximumRoutes: Int32 = 4096
-    /// KVM_X86_DISABLE_EXITS_HLT and _PAUSE.
-    static let disableExits: UInt64 = 2 | 4
-    /// KVM_X2APIC_API_USE_32BIT_IDS and _DISABLE_BROADCAST_QUIRK.
-    static let x2APIC: UInt64 = 3
     /// KVM_X86_QUIRK_*: LINT0_REENABLED, CD_NW_CLEARED, LAPIC_MMIO_HOLE, OUT_7E_INC_RIP, MISC_ENABLE_NO_MWAIT,
     /// MWAIT_NEVER_UD_FAULTS.
     static let quirks: UInt64 = 1 | 2 | 4 | 8 | 16 | 64
-    /// KVM_HC_MAP_GPA_RANGE.
-    static let exitHypercalls: UInt64 = 1 << 12
-    /// KVM_GUESTDBG_*: enable, single-step, software and hardware breakpoints, injected #DB and #BP, BLOCKIRQ.
-    static let guestDebug: UInt32 = 3 | 0x10000 | 0x20000 | 0x40000 | 0x80000 | 0x100000
     /// KVM_CLOCK_TSC_STABLE, _REALTIME, _HOST_TSC.
     static let clockFlags: UInt32 = 2 | 4 | 8
+    /// KVM_GUESTDBG_*: enable, single-step, software and hardware breakpoints, injected #DB and #BP, BLOCKIRQ.
+    private static let guestDebug: Int32 = 3 | 0x10000 | 0x20000 | 0x40000 | 0x80000 | 0x100000
 
-    /// Number and value, in the order of numbers.
-    private static let table: StaticString = """
-        0 1 1 1 3 1 4 1 6 1 7 1 8 1 10 32764 11 1 12 1 14 1 15 2 16 1 21 1 22 1 23 1 24 1 25 4096 26 1 30 1 31 32 32 1
-        33 1 34 1 35 1 36 1 37 1 39 14 40 1 41 1 50 1 51 1 54 1 55 1 56 1 60 1 61 1 66 1024 72 1 74 7 76 1 77 1 81 1 82 1
-        89 1 95 1 97 1 98 1 100 1 105 1 116 1 121 1 122 1 127 1 128 4096 129 3 136 1 143 6 153 1 159 1 162 1 164 1 168 3
-        188 1 189 1 190 1 195 2031619 200 1 201 4096 208 4096 209 1 213 95 214 1 215 1 218 1 231 1 232 1
-        """
+    static let offers: [CapabilityOffer] = [
+        // Handles
+        .init(.checkExtensionVM), .init(.enableCap), .init(.enableCapVM), .init(.immediateExit), .init(.syncRegs, 7),
+        .init(.nrVcpus, .processors), .init(.maxVcpus, 1024), .init(.maxVCPUID, 4096, taking: .atMost(4096)),
+        .init(.deviceCtrl), .init(.vcpuAttributes), .init(.sysAttributes),
 
-    private static let values: [UInt32: Int32] = {
-        var values: [UInt32: Int32] = [:]
-        let words = table.description.split(whereSeparator: { $0 == " " || $0 == "\n" })
-        var index = 0
-        while index + 1 < words.count {
-            if let number = UInt32(words[index]), let value = Int32(words[index + 1]) { values[number] = value }
-            index += 2
-        }
-        return values
-    }()
+        // Memory
+        .init(.userMemory), .init(.userMemory2), .init(.nrMemslots, 32764), .init(.readonlyMem), .init(.syncMMU),
+        .init(.destroyMemoryRegionWorks), .init(.joinMemoryRegionsWorks), .init(.memoryFaultInfo),
+        .init(.setTSSAddr), .init(.setIdentityMapAddr), .init(.coalescedMMIO, 2), .init(.coalescedPIO),
+        // KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE, and with it _INITIALLY_SET.
+        .init(.manualDirtyLogProtect2, 3, taking: .oneOf([0, 1, 3])),
 
+        // Interrupts
+        .init(.irqchip), .init(.pit), .init(.pit2), .init(.pitState2), .init(.reinjectControl), .init(.setBootCPUID),
+        .init(.irqRouting, 4096), .init(.irqInjectStatus), .init(.signalMSI), .init(.ioapicPolarityIgnored),
+        .init(.irqfd), .init(.irqfdResample), .init(.ioeventfd), .init(.ioeventfdNoLength), .init(.ioeventfdAnyLength),
+        .init(.splitIRQCHIP, taking: .atMost(4096)), .init(.vapic), .init(.userNMI),
+        // KVM_X2APIC_API_USE_32BIT_IDS and _DISABLE_BROADCAST_QUIRK.
+        .init(.x2apicAPI, 3, taking: .stickyBits(3)),
+
+        // The processor
+        .init(.extCPUID), .init(.extEmulCPUID), .init(.getMSRFeatures), .init(.mpState), .init(.vcpuEvents), .init(.xsave),
+        .init(.xsave2, 4096), .init(.xcrs), .init(.debugregs), .init(.sregs2), .init(.setGuestDebug),
+        .init(.setGuestDebug2, .value(guestDebug)), .init(.x86RobustSinglestep), .init(.mce, 32), .init(.internalErrorData),
+        .init(.exceptionPayload, taking: .any), .init(.x86TripleFaultEvent, taking: .any), .init(.hlt),
+        .init(.msrPlatformInfo, taking: .any), .init(.x86MSRFilter), .init(.systemEventData),
+        // KVM_MSR_EXIT_REASON_INVAL, _UNKNOWN, _FILTER.
+        .init(.x86UserSpaceMSR, taking: .bits(7)),
+        // KVM_HC_MAP_GPA_RANGE.
+        .init(.exitHypercall, 4096, taking: .bits(1 << 12)),
+        // KVM_X86_DISABLE_EXITS_HLT and _PAUSE.
+        .init(.x86DisableExits, 6, taking: .stickyBits(6)),
+        .init(.disableQuirks, taking: .any),
+        .init(.disableQuirks2, .value(Int32(quirks)), taking: .stickyBits(quirks)),
+
+        // Time, and what the guest knows of its hypervisor
+        .init(.tscControl), .init(.vmTSCControl), .init(.getTSCKHz), .init(.tscDeadlineTimer),
+        .init(.adjustClock, .value(Int32(clockFlags))), .init(.clocksource), .init(.kvmclockCtrl), .init(.nopIoDelay),
+        .init(.enforcePVFeatureCPUID, taking: .any),
+    ]
+
+    private static let byCapability: [Capability: CapabilityOffer] =
+        Dictionary(uniqueKeysWithValues: offers.map { ($0.capability, $0) })
+
+    static func offer(_ capability: Capability) -> CapabilityOffer? { byCapability[capability] }
+
+    /// KVM_CHECK_EXTENSION.
     static func value(_ capability: UInt) -> Int32 {
-        guard let number = UInt32(exactly: capability) else { return 0 }
-        // KVM_CAP_NR_VCPUS, what is sensible: as many as the host has processors.
-        if number == 9 { return Int32(clamping: max(1, min(sysconf(Int32(_SC_NPROCESSORS_ONLN)), maximumVCPUs))) }
-        return values[number] ?? 0
+        guard let number = UInt32(exactly: capability), let offer = offer(Capability(rawValue: number)) else { return 0 }
+        switch offer.answer {
+        case .value(let value): return value
+        case .processors:
+            return Int32(clamping: max(1, min(sysconf(Int32(_SC_NPROCESSORS_ONLN)), maximumVCPUs)))
+        }
+    }
+
+    /// KVM_ENABLE_CAP: struct kvm_enable_cap { cap, flags, args[4], pad[64] }.
+    /// - Returns: what is to be turned on, and the first argument.
+    static func enabling(
+        _ argument: ClientArgument, on handle: HandleKind
+    ) throws(Errno) -> (capability: Capability, value: UInt64) {
+        let record = Record(try argument.loadBytes(104))
+        let capability = Capability(rawValue: record.load(0))
+        let value: UInt64 = record.load(8)
+        guard record.load(4, as: UInt32.self) == 0, capability.enabledOn == handle,
+            let accepted = offer(capability)?.argument, accepted.takes(value)
+        else { throw .invalidArgument }
+        return (capability, value)
     }
 }

@@ -66,7 +66,7 @@ extension VirtualCPU {
 
     var cpuidDynamics: GuestCPUID.Dynamics {
         let state = processor.state
-        let keepsMWAIT = machine.configuration.withLock { $0.disabledQuirks } & 16 != 0
+        let keepsMWAIT = machine.enabled(.disableQuirks2) & 16 != 0
         let hasMWAIT = cpuid.features1C & 1 << 3 != 0
         return GuestCPUID.Dynamics(
             osxsave: state.cr4 & 1 << 18 != 0, apicEnabled: apicBase & 1 << 11 != 0, xcr0: state.xcr0, xss: state.xss,

@@ -19,12 +19,13 @@ extension VirtualCPU {
 
     /// struct kvm_vcpu_events, 64 bytes.
     var events: Record {
-        let configuration = machine.configuration.withLock { ($0.exceptionPayload, $0.tripleFaultEvent) }
+        let showsPayload = machine.enabled(.exceptionPayload) != 0
+        let showsTripleFault = machine.enabled(.x86TripleFaultEvent) != 0
         var record = Record(count: 64)
         let exception = processor.state.pendingException
         // What is raised and what is being delivered are one thing here; with the payload ABI it is shown as pending.
         if exception.isPending {
-            record.store(UInt8(1), configuration.0 ? 3 : 0)
+            record.store(UInt8(1), showsPayload ? 3 : 0)
             record.store(exception.vector, 1)
             record.store(UInt8(exception.hasErrorCode ? 1 : 0), 2)
             record.store(exception.errorCode, 4)
@@ -39,8 +40,8 @@ extension VirtualCPU {
         record.store(UInt8(processor.state.nmiBlocked ? 1 : 0), 14)
         if let chipset, chipset.pendingEvents(Int(id)).initialize { record.store(UInt8(1), 27) }
         var flags = Flag.nmiPending | Flag.shadow | Flag.smm
-        if configuration.0 { flags |= Flag.payload }
-        if configuration.1 {
+        if showsPayload { flags |= Flag.payload }
+        if showsTripleFault {
             record.store(UInt8(pendingTripleFault ? 1 : 0), 28)
             flags |= Flag.tripleFault
         }
@@ -59,20 +60,21 @@ extension VirtualCPU {
     }
 
     func setEvents(_ record: Record) throws(Errno) {
-        let configuration = machine.configuration.withLock { ($0.exceptionPayload, $0.tripleFaultEvent) }
+        let showsPayload = machine.enabled(.exceptionPayload) != 0
+        let showsTripleFault = machine.enabled(.x86TripleFaultEvent) != 0
         let flags: UInt32 = record.load(20)
         guard flags & ~63 == 0 else { throw .invalidArgument }
         func byte(_ offset: Int) -> UInt8 { record.load(offset) }
         var isRaised = byte(0) != 0
         if flags & Flag.payload != 0 {
-            guard configuration.0 else { throw .invalidArgument }
+            guard showsPayload else { throw .invalidArgument }
             isRaised = isRaised || byte(3) != 0
         }
         let vector = byte(1)
         if isRaised, vector > 31 || vector == 2 { throw .invalidArgument }
         // There is no SMM.
         if flags & Flag.smm != 0, byte(24) | byte(25) | byte(26) != 0 { throw .invalidArgument }
-        if flags & Flag.tripleFault != 0, !configuration.1 { throw .invalidArgument }
+        if flags & Flag.tripleFault != 0, !showsTripleFault { throw .invalidArgument }
 
         processor.state.pendingException = PendingException()
         if isRaised { raise(vector, errorCode: byte(2) != 0 ? record.load(4) : nil) }

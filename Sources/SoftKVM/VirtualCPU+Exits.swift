@@ -66,7 +66,7 @@ extension VirtualCPU {
             store(address: address, size: size, isWrite: true)
             completion = .resume
         case .halted:
-            if chipset == nil, machine.configuration.withLock({ $0.disabledExits }) & 2 == 0 {
+            if chipset == nil, machine.enabled(.x86DisableExits) & 2 == 0 {
                 run.exitReason = .hlt
                 return true
             }

@@ -73,7 +73,7 @@ extension VirtualCPU: ProcessorHost {
 
     /// KVM_MSR_EXIT_REASON_INVAL (1), _UNKNOWN (2), _FILTER (4): to the client where it asked for that reason, else #GP.
     private func refusal(_ reason: UInt32) -> MSRAnswer {
-        machine.configuration.withLock { $0.userSpaceMSRs } & UInt64(reason) != 0
+        machine.enabled(.x86UserSpaceMSR) & UInt64(reason) != 0
             ? .userspace(reason: reason) : .invalid
     }
 
@@ -147,7 +147,7 @@ extension VirtualCPU: ProcessorHost {
             case Hypercall.schedYield where has(ParavirtualFeatures.schedYield):
                 sched_yield()
                 result = 0
-            case Hypercall.mapGPARange where machine.configuration.withLock({ $0.exitHypercalls }) & 1 << 12 != 0:
+            case Hypercall.mapGPARange where machine.enabled(.exitHypercall) & 1 << 12 != 0:
                 let (bytes, overflow) = rcx.multipliedReportingOverflow(by: 4096)
                 if rbx & 4095 == 0, rcx != 0, !overflow, !rbx.addingReportingOverflow(bytes).overflow { return false }
                 result = Hypercall.invalidArgument

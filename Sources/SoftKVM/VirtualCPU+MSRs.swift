@@ -34,7 +34,7 @@ extension VirtualCPU {
         case .IA32_BIOS_SIGN_ID: return msrs.microcode
         case .IA32_ARCH_CAPABILITIES: return fromHost || cpuid.features7D & 1 << 29 != 0 ? msrs.archCapabilities : nil
         case .MSR_PLATFORM_INFO:
-            return fromHost || machine.configuration.withLock { $0.platformInfoReadable } ? msrs.platformInfo : nil
+            return fromHost || machine.enabled(.msrPlatformInfo) != 0 ? msrs.platformInfo : nil
         case .MSR_MISC_FEATURES_ENABLES: return msrs.miscFeatures
         case .MSR_SMI_COUNT: return msrs.smiCount
         case .IA32_PERF_CAPABILITIES: return fromHost || cpuid.features1C & 1 << 15 != 0 ? 0 : nil

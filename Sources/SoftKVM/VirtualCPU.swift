@@ -174,10 +174,8 @@ final class VirtualCPU: @unchecked Sendable {
             wasPaused = true
             doorbell.timeChanged()
         case .enableCap:
-            let record = Record(try argument.loadBytes(104))
-            guard record.load(4, as: UInt32.self) == 0 else { throw .invalidArgument }
-            guard Capability(rawValue: record.load(0)) == .enforcePVFeatureCPUID else { throw .invalidArgument }
-            enforcesParavirtualFeatures = record.load(8, as: UInt64.self) != 0
+            let (capability, value) = try Capabilities.enabling(argument, on: .vcpu)
+            if capability == .enforcePVFeatureCPUID { enforcesParavirtualFeatures = value != 0 }
         default: throw .inappropriateRequest
         }
         return 0

@@ -5,52 +5,41 @@ internal import KVMABI
 internal import Synchronization
 
 extension VirtualMachine {
-    /// struct kvm_enable_cap { cap, flags, args[4], pad[64] }. What is not offered is EINVAL.
+    /// What KVM_ENABLE_CAP turned a capability on with; 0 where it did not.
+    func enabled(_ capability: Capability) -> UInt64 { configuration.withLock { $0.enabled[capability] ?? 0 } }
+
     func enable(_ argument: ClientArgument) throws(Errno) {
-        let record = Record(try argument.loadBytes(104))
-        guard record.load(4, as: UInt32.self) == 0 else { throw .invalidArgument }
-        let value: UInt64 = record.load(8)
-        func within(_ allowed: UInt64) throws(Errno) {
-            guard value & ~allowed == 0 else { throw .invalidArgument }
+        let (capability, value) = try Capabilities.enabling(argument, on: .machine)
+        switch capability {
+        case .splitIRQCHIP: try createChipset(.split(pins: Int(value)))
+        case .x86DisableExits: guard !hasVCPUs else { throw .invalidArgument }
+        default: break
         }
-        switch Capability(rawValue: record.load(0)) {
-        case .manualDirtyLogProtect2:
-            try within(value & 1 != 0 ? 3 : 1)
-            configuration.withLock { $0.manualDirtyLog = value }
-        case .disableQuirks2, .disableQuirks:
-            if Capability(rawValue: record.load(0)) == .disableQuirks2 { try within(Capabilities.quirks) }
-            let quirks = configuration.withLock { configuration in
-                configuration.disabledQuirks |= value & Capabilities.quirks
-                return configuration.disabledQuirks
-            }
-            chipset?.setQuirks(lint0Reenabled: quirks & 1 == 0, mmioHole: quirks & 4 == 0)
-        case .splitIRQCHIP:
-            guard value <= UInt64(GSIRouting.limit) else { throw .invalidArgument }
-            try createChipset(.split(pins: Int(value)))
-        case .x2apicAPI:
-            try within(Capabilities.x2APIC)
-            chipset?.setX2APICFormat(wideIDs: value & 1 != 0, broadcastQuirkDisabled: value & 2 != 0)
-        case .x86DisableExits:
-            try within(Capabilities.disableExits)
-            guard !hasVCPUs else { throw .invalidArgument }
-            configuration.withLock { $0.disabledExits |= value }
-        case .msrPlatformInfo: configuration.withLock { $0.platformInfoReadable = value != 0 }
-        case .exceptionPayload: configuration.withLock { $0.exceptionPayload = value != 0 }
-        case .x86TripleFaultEvent: configuration.withLock { $0.tripleFaultEvent = value != 0 }
-        case .x86UserSpaceMSR:
-            try within(7)
-            configuration.withLock { $0.userSpaceMSRs = value }
-        case .exitHypercall:
-            try within(Capabilities.exitHypercalls)
-            configuration.withLock { $0.exitHypercalls = value }
-        case .maxVCPUID:
-            guard value <= UInt64(Capabilities.maximumVCPUID) else { throw .invalidArgument }
-            let accepted = configuration.withLock { configuration in
-                if configuration.maximumVCPUID == 0 { configuration.maximumVCPUID = UInt32(value) }
-                return configuration.maximumVCPUID == UInt32(value)
-            }
-            guard accepted else { throw .invalidArgument }
-        default: throw .invalidArgument
+        guard configuration.withLock({ $0.enable(capability, value) }) else { throw .invalidArgument }
+        if let chipset { configure(chipset) }
+    }
+
+    /// Tells the chipset what capabilities change in it.
+    func configure(_ chipset: Chipset) {
+        let quirks = enabled(.disableQuirks2)
+        chipset.setQuirks(lint0Reenabled: quirks & 1 == 0, mmioHole: quirks & 4 == 0)
+        let format = enabled(.x2apicAPI)
+        chipset.setX2APICFormat(wideIDs: format & 1 != 0, broadcastQuirkDisabled: format & 2 != 0)
+    }
+}
+
+extension VirtualMachine.Configuration {
+    /// Remembers an argument that the table of capabilities allows; false where an earlier one stands against it.
+    mutating func enable(_ capability: Capability, _ value: UInt64) -> Bool {
+        switch (capability, Capabilities.offer(capability)?.argument) {
+        case (.disableQuirks, _): enabled[.disableQuirks2, default: 0] |= value & Capabilities.quirks
+        case (.maxVCPUID, _):
+            let limit = enabled[.maxVCPUID, default: 0]
+            guard limit == 0 || limit == value else { return false }
+            enabled[.maxVCPUID] = value
+        case (_, .stickyBits): enabled[capability, default: 0] |= value
+        default: enabled[capability] = value
         }
+        return true
     }
 }

@@ -19,10 +19,8 @@ extension VirtualMachine {
         let chipset = Chipset(
             mode: mode, clock: { HostClock.now }, wake: { bells.chipsetEvent($0) },
             deadlineChanged: { [weak loop] in loop?.deadlineChanged() }, endOfInterrupt: { resamplers.signal($0) })
-        let configuration = configuration.withLock { $0 }
-        chipset.setBootProcessor(Int(configuration.bootVCPU))
-        let quirks = configuration.disabledQuirks
-        chipset.setQuirks(lint0Reenabled: quirks & 1 == 0, mmioHole: quirks & 4 == 0)
+        chipset.setBootProcessor(Int(configuration.withLock { $0.bootVCPU }))
+        configure(chipset)
         try loop.start(chipset)
         let made = Controllers(chipset: chipset, loop: loop, irqfds: IRQFDs(chipset, loop, resamplers), bells: bells)
         let isFirst = controllers.withLock { controllers in

@@ -12,7 +12,7 @@ extension VirtualMachine {
         let change = MemorySlots.Change(
             slot: record.load(0), flags: record.load(4), guestAddress: record.load(8), size: record.load(16),
             userAddress: record.load(24))
-        let dirtyAtFirst = configuration.withLock { $0.manualDirtyLog } & 2 != 0
+        let dirtyAtFirst = enabled(.manualDirtyLogProtect2) & 2 != 0
         let failure: Errno? = slots.withLock { slots in
             do throws(Errno) {
                 // The table is changed while nothing runs: a dirty log must not miss a store.
@@ -40,7 +40,7 @@ extension VirtualMachine {
     func getDirtyLog(_ argument: ClientArgument) throws(Errno) {
         let record = Record(try argument.loadBytes(16))
         let target = ClientArgument(record.load(8, as: UInt64.self))
-        let isManual = configuration.withLock { $0.manualDirtyLog } & 1 != 0
+        let isManual = enabled(.manualDirtyLogProtect2) & 1 != 0
         let result: Result<[UInt64], Errno> = slots.withLock { slots in
             do throws(Errno) {
                 let pages = try slots.logged(record.load(0)).pages

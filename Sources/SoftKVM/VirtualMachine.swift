@@ -15,7 +15,7 @@ final class VirtualMachine: Sendable {
     let coalesced: CoalescedRing
     let ioEvents = IOEventFDs()
     let slots = Mutex(MemorySlots(physicalAddressBits: SupportedCPUID.shared.physicalAddressBits))
-    /// What capabilities and ioctls have set.
+    /// What KVM_ENABLE_CAP and other ioctls have set.
     let configuration = Mutex(Configuration())
     let clock = Mutex(GuestClock(now: HostClock.now))
     let controllers = Mutex<Controllers?>(nil)
@@ -32,16 +32,9 @@ final class VirtualMachine: Sendable {
     }
 
     struct Configuration {
-        var manualDirtyLog: UInt64 = 0
-        var userSpaceMSRs: UInt64 = 0
+        /// First arguments of KVM_ENABLE_CAP. One capability is on from the beginning.
+        var enabled: [Capability: UInt64] = [.msrPlatformInfo: 1]
         var filter = MSRFilter()
-        var exceptionPayload = false
-        var tripleFaultEvent = false
-        var exitHypercalls: UInt64 = 0
-        var disabledQuirks: UInt64 = 0
-        var disabledExits: UInt64 = 0
-        var maximumVCPUID: UInt32 = 0
-        var platformInfoReadable = true
         var bootVCPU: UInt32 = 0
         var tscKilohertz = HostTSC.kilohertz
         /// The offset that the last vCPU's TSC was given, for new ones to agree with.
@@ -64,9 +57,9 @@ final class VirtualMachine: Sendable {
 
     /// KVM_CREATE_VCPU.
     func createVirtualCPU(_ id: UInt32) throws(Errno) -> VirtualCPU {
-        let configuration = configuration.withLock { $0 }
         guard id < Capabilities.maximumVCPUID else { throw .invalidArgument }
-        guard configuration.maximumVCPUID == 0 || id < configuration.maximumVCPUID else { throw .invalidArgument }
+        let limit = enabled(.maxVCPUID)
+        guard limit == 0 || UInt64(id) < limit else { throw .invalidArgument }
         // Only one at a time makes a vCPU of an id.
         let result: Result<VirtualCPU, Errno> = vcpus.withLock { vcpus in
             guard vcpus.count < Capabilities.maximumVCPUs else { return .failure(.invalidArgument) }
