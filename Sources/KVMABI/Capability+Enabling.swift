@@ -8,7 +8,8 @@ extension Capability {
         case .disableQuirks, .disableQuirks2, .splitIRQCHIP, .x2apicAPI, .x86DisableExits, .msrPlatformInfo,
             .exceptionPayload, .x86TripleFaultEvent, .x86UserSpaceMSR, .x86BusLockExit, .sgxAttribute,
             .vmCopyEncContextFrom, .vmMoveEncContextFrom, .exitHypercall, .exitOnEmulationFailure, .pmuCapability,
-            .maxVCPUID, .x86NotifyVmexit, .vmDisableNXHugePages, .x86APICBusCyclesNs, .manualDirtyLogProtect2, .haltPoll,
+            .maxVCPUID, .x86NotifyVmexit, .vmDisableNXHugePages, .x86APICBusCyclesNs, .manualDirtyLogProtect2,
+            .haltPoll,
             .dirtyLogRing, .dirtyLogRingAcqRel, .dirtyLogRingWithBitmap:
             .machine
         case .hypervSynic, .hypervSynic2, .hypervEnlightenedVmcs, .hypervDirectTlbflush, .hypervEnforceCPUID,

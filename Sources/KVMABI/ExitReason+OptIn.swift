@@ -2,7 +2,7 @@
 // older than an exit. Documentation/virt/kvm/api.rst, sections 5 and 7.
 
 /// The exits of the base interface, which every client has to understand.
-public enum BaseExit: UInt32, CaseIterable, Sendable {
+@frozen public enum BaseExit: UInt32, CaseIterable, Sendable {
     case unknown = 0
     case io = 2
     case mmio = 6
@@ -31,7 +31,7 @@ public enum ExitOptIn: Hashable, Sendable {
 }
 
 extension ExitReason {
-    public init(_ exit: BaseExit) { self.init(rawValue: exit.rawValue) }
+    @inlinable public init(_ exit: BaseExit) { self.init(rawValue: exit.rawValue) }
 
     /// What this exit is asked for with; a reason that has no name here is never asked for.
     public var optIn: ExitOptIn {

@@ -44,10 +44,8 @@
         unsafe base.storeBytes(of: value, toByteOffset: offset, as: T.self)
     }
 
-    @inlinable public var exitReason: ExitReason {
-        get { ExitReason(rawValue: load(Offset.exitReason)) }
-        nonmutating set { store(newValue.rawValue, Offset.exitReason) }
-    }
+    /// Out: why KVM_RUN returned.
+    @inlinable public var exitReason: ExitReason { ExitReason(rawValue: load(Offset.exitReason)) }
     /// In: asks for `KVM_EXIT_IRQ_WINDOW_OPEN` as soon as an interrupt can be injected.
     @inlinable public var requestInterruptWindow: Bool {
         get { load(Offset.requestInterruptWindow, as: UInt8.self) != 0 }

@@ -81,9 +81,11 @@ enum Capabilities {
         .init(.x2apicAPI, 3, taking: .stickyBits(3)),
 
         // The processor
-        .init(.extCPUID), .init(.extEmulCPUID), .init(.getMSRFeatures), .init(.mpState), .init(.vcpuEvents), .init(.xsave),
+        .init(.extCPUID), .init(.extEmulCPUID), .init(.getMSRFeatures), .init(.mpState), .init(.vcpuEvents),
+        .init(.xsave),
         .init(.xsave2, 4096), .init(.xcrs), .init(.debugregs), .init(.sregs2), .init(.setGuestDebug),
-        .init(.setGuestDebug2, .value(guestDebug)), .init(.x86RobustSinglestep), .init(.mce, 32), .init(.internalErrorData),
+        .init(.setGuestDebug2, .value(guestDebug)), .init(.x86RobustSinglestep), .init(.mce, 32),
+        .init(.internalErrorData),
         .init(.exceptionPayload, taking: .any), .init(.x86TripleFaultEvent, taking: .any), .init(.hlt),
         .init(.msrPlatformInfo, taking: .any), .init(.x86MSRFilter), .init(.systemEventData),
         // KVM_MSR_EXIT_REASON_INVAL, _UNKNOWN, _FILTER.
@@ -108,7 +110,9 @@ enum Capabilities {
 
     /// KVM_CHECK_EXTENSION.
     static func value(_ capability: UInt) -> Int32 {
-        guard let number = UInt32(exactly: capability), let offer = offer(Capability(rawValue: number)) else { return 0 }
+        guard let number = UInt32(exactly: capability), let offer = offer(Capability(rawValue: number)) else {
+            return 0
+        }
         switch offer.answer {
         case .value(let value): return value
         case .processors:

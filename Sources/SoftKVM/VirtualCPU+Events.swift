@@ -141,9 +141,9 @@ extension VirtualCPU {
         pendingNMIs = min(pendingNMIs + events.nmis, 2)
         if events.unhalt, mpState == .halted { mpState = .runnable }
         if events.nmis > 0, mpState == .halted { mpState = .runnable }
-        guard let vector = events.ioapicEOI else { return false }
+        guard let vector = events.ioapicEOI, let witness = witness(.ioapicEOI) else { return false }
         area.run.store(vector, ExitLayout.eoiVector)
-        area.run.exitReason = .ioapicEOI
+        area.run.leave(with: witness)
         return true
     }
 

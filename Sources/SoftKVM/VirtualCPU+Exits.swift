@@ -66,47 +66,46 @@ extension VirtualCPU {
             store(address: address, size: size, isWrite: true)
             completion = .resume
         case .halted:
-            if chipset == nil, machine.enabled(.x86DisableExits) & 2 == 0 {
-                run.exitReason = .hlt
+            if let witness = witness(.hlt), machine.enabled(.x86DisableExits) & 2 == 0 {
+                run.leave(with: witness)
                 return true
             }
             mpState = .halted
             return false
-        case .shutdown: run.exitReason = .shutdown
+        case .shutdown: run.leave(with: ExitWitness(.shutdown))
         case .debug(let vector, let dr6, let dr7, let pc):
+            guard let witness = witness(.debug) else { return false }
             run.store(UInt64(vector), ExitLayout.debugException)
             run.store(pc, ExitLayout.debugPC)
             run.store(dr6, ExitLayout.debugDR6)
             run.store(dr7, ExitLayout.debugDR7)
-            run.exitReason = .debug
+            run.leave(with: witness)
         case .readMSR(let index, let reason):
-            store(msr: index, value: 0, reason: reason)
-            run.exitReason = .x86RdMSR
-            completion = .readMSR
+            return leaves(msr: .x86RdMSR, index, value: 0, reason: reason, .readMSR)
         case .writeMSR(let index, let value, let reason):
-            store(msr: index, value: value, reason: reason)
-            run.exitReason = .x86WrMSR
-            completion = .writeMSR
-        case .hypercall: storeHypercall()
+            return leaves(msr: .x86WrMSR, index, value: value, reason: reason, .writeMSR)
+        case .hypercall: return leavesOnHypercall()
         case .intercepted(let what):
             let which: InstructionIntercepts = what == .cpuid ? .cpuid : .ports
             run.store(UInt64(which.hardwareExitReason), ExitLayout.hardwareExitReason)
-            run.exitReason = .unknown
+            run.leave(with: ExitWitness(.unknown))
         case .interruptWindow:
             processor.withdraw(.interruptWindow)
-            run.exitReason = .irqWindowOpen
+            guard let witness = witness(.irqWindowOpen) else { return false }
+            run.leave(with: witness)
         case .taskPriorityChanged:
-            run.exitReason = .setTPR
+            guard let witness = witness(.setTPR) else { return false }
+            run.leave(with: witness)
         case .hostFault(let address):
             run.store(UInt64(0), ExitLayout.memoryFaultFlags)
             run.store(guestAddress(showing: address) & ~4095, ExitLayout.memoryFaultAddress)
             run.store(UInt64(4096), ExitLayout.memoryFaultSize)
-            run.exitReason = .memoryFault
+            run.leave(with: ExitWitness(.memoryFault))
             throw .badAddress
         case .internalError(let suberror):
             run.store(suberror, ExitLayout.internalSuberror)
             run.store(UInt32(0), ExitLayout.internalDataCount)
-            run.exitReason = .internalError
+            run.leave(with: ExitWitness(.internalError))
         }
         return true
     }
@@ -118,7 +117,7 @@ extension VirtualCPU {
         run.store(port, ExitLayout.ioPort)
         run.store(UInt32(truncatingIfNeeded: count), ExitLayout.ioCount)
         run.store(UInt64(VirtualCPUArea.portDataOffset), ExitLayout.ioDataOffset)
-        run.exitReason = .io
+        run.leave(with: ExitWitness(.io))
     }
 
     private func store(address: UInt64, size: Int, isWrite: Bool) {
@@ -126,22 +125,37 @@ extension VirtualCPU {
         run.store(address, ExitLayout.mmioAddress)
         run.store(UInt32(truncatingIfNeeded: size), ExitLayout.mmioLength)
         run.store(UInt8(isWrite ? 1 : 0), ExitLayout.mmioIsWrite)
-        run.exitReason = .mmio
+        run.leave(with: ExitWitness(.mmio))
     }
 
-    private func store(msr index: UInt32, value: UInt64, reason: UInt32) {
+    private func leaves(
+        msr exit: ExitReason, _ index: UInt32, value: UInt64, reason: UInt32, _ asked: Completion
+    ) -> Bool {
         let run = area.run
+        guard let witness = witness(exit, bits: UInt64(reason)) else {
+            // The client has taken its word back meanwhile: #GP, as without it.
+            processor.completeMSR(value: 0, error: true)
+            return false
+        }
         run.store(UInt64(0), ExitLayout.msrError)
         run.store(reason, ExitLayout.msrReason)
         run.store(index, ExitLayout.msrIndex)
         run.store(value, ExitLayout.msrData)
+        run.leave(with: witness)
+        completion = asked
+        return true
     }
 
     /// KVM_HC_MAP_GPA_RANGE: number and six arguments.
-    private func storeHypercall() {
+    private func leavesOnHypercall() -> Bool {
         let run = area.run
         let is64Bit = isIn64BitMode
         let mask: UInt64 = is64Bit ? .max : 0xFFFF_FFFF
+        guard let witness = witness(.hypercall) else {
+            // The client has taken its word back meanwhile: KVM_ENOSYS, as without it.
+            processor.state.registers[0] = UInt64(bitPattern: -1000) & mask
+            return false
+        }
         let registers = processor.state.registers
         run.store(registers[0] & mask, ExitLayout.hypercallNumber)
         // RBX, RCX, RDX.
@@ -152,8 +166,9 @@ extension VirtualCPU {
         run.store(UInt64(0), ExitLayout.hypercallResult)
         // KVM_EXIT_HYPERCALL_LONG_MODE.
         run.store(UInt64(is64Bit ? 1 : 0), ExitLayout.hypercallFlags)
-        run.exitReason = .hypercall
+        run.leave(with: witness)
         completion = .hypercall(is64Bit: is64Bit)
+        return true
     }
 }
 

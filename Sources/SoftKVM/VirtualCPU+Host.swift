@@ -58,23 +58,22 @@ extension VirtualCPU: ProcessorHost {
     }
 
     func readMSR(_ index: UInt32) -> MSRAnswer {
-        guard allowsMSR(index, write: false) else { return refusal(4) }
+        guard allowsMSR(index, write: false) else { return refusal(4, .x86RdMSR) }
         noteTaskPriorityAccess(msr: index)
         if let value = readMSR(index, fromHost: false) { return .value(value) }
-        return refusal(knowsMSR(index) ? 1 : 2)
+        return refusal(knowsMSR(index) ? 1 : 2, .x86RdMSR)
     }
 
     func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer {
-        guard allowsMSR(index, write: true) else { return refusal(4) }
+        guard allowsMSR(index, write: true) else { return refusal(4, .x86WrMSR) }
         noteTaskPriorityAccess(msr: index, writing: value)
         if sharingTaskPriority({ writeMSR(index, value, fromHost: false) }) { return .done }
-        return refusal(knowsMSR(index) ? 1 : 2)
+        return refusal(knowsMSR(index) ? 1 : 2, .x86WrMSR)
     }
 
     /// KVM_MSR_EXIT_REASON_INVAL (1), _UNKNOWN (2), _FILTER (4): to the client where it asked for that reason, else #GP.
-    private func refusal(_ reason: UInt32) -> MSRAnswer {
-        machine.enabled(.x86UserSpaceMSR) & UInt64(reason) != 0
-            ? .userspace(reason: reason) : .invalid
+    private func refusal(_ reason: UInt32, _ exit: ExitReason) -> MSRAnswer {
+        witness(exit, bits: UInt64(reason)) != nil ? .userspace(reason: reason) : .invalid
     }
 
     private func knowsMSR(_ index: UInt32) -> Bool { readMSR(index, fromHost: true) != nil || 0x800...0x8FF ~= index }
@@ -147,7 +146,7 @@ extension VirtualCPU: ProcessorHost {
             case Hypercall.schedYield where has(ParavirtualFeatures.schedYield):
                 sched_yield()
                 result = 0
-            case Hypercall.mapGPARange where machine.enabled(.exitHypercall) & 1 << 12 != 0:
+            case Hypercall.mapGPARange where witness(.hypercall) != nil:
                 let (bytes, overflow) = rcx.multipliedReportingOverflow(by: 4096)
                 if rbx & 4095 == 0, rcx != 0, !overflow, !rbx.addingReportingOverflow(bytes).overflow { return false }
                 result = Hypercall.invalidArgument

@@ -12,7 +12,7 @@ extension VirtualCPU {
         hasRun = true
         run.flags = 0
         if let signalMask, VirtualCPU.isPending(outside: signalMask) {
-            run.exitReason = .intr
+            run.leave(with: ExitWitness(.intr))
             throw .interrupted
         }
         if mpState == .uninitialized { return try waitForStartUp() }
@@ -62,12 +62,12 @@ extension VirtualCPU {
         while true {
             processor.withdraw(.leave)
             if doorbell.isKicked {
-                run.exitReason = .intr
+                run.leave(with: ExitWitness(.intr))
                 throw .interrupted
             }
             if pendingTripleFault {
                 pendingTripleFault = false
-                run.exitReason = .shutdown
+                run.leave(with: ExitWitness(.shutdown))
                 return 0
             }
             if reportTaskPriorityAccess() { return 0 }
@@ -110,7 +110,7 @@ extension VirtualCPU {
         }
         if takeChipsetEvents() { return 0 }
         if doorbell.isKicked {
-            run.exitReason = .intr
+            run.leave(with: ExitWitness(.intr))
             throw .interrupted
         }
         throw .tryAgain

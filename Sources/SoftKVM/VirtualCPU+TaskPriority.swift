@@ -11,7 +11,7 @@ struct TaskPrioritySharing {
     /// Accesses to the register are exits.
     var reportsAccesses = false
     /// An access that is still to be reported. As in the kernel, another exit of the same instruction comes first.
-    var access: (rip: UInt64, isWrite: Bool)?
+    var access: (rip: UInt64, isWrite: Bool, witness: ExitWitness)?
     /// The guest-physical address of the word; 0: none.
     var wordAddress: UInt64 = 0
     /// What the word was last given; it is written when that is no longer so.
@@ -51,7 +51,8 @@ extension VirtualCPU {
     }
 
     private func noteTaskPriorityAccess(isWrite: Bool) {
-        taskPrioritySharing.access = (processor.instructionPointer, isWrite)
+        guard let witness = witness(.tprAccess) else { return }
+        taskPrioritySharing.access = (processor.instructionPointer, isWrite, witness)
         doorbell.call()
     }
 
@@ -61,7 +62,7 @@ extension VirtualCPU {
         taskPrioritySharing.access = nil
         area.run.store(access.rip, ExitLayout.tprAccessRIP)
         area.run.store(UInt32(access.isWrite ? 1 : 0), ExitLayout.tprAccessIsWrite)
-        area.run.exitReason = .tprAccess
+        area.run.leave(with: access.witness)
         return true
     }
 

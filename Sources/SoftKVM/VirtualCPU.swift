@@ -97,7 +97,7 @@ final class VirtualCPU: @unchecked Sendable {
             guard let window else { return try runLocked() }
             defer { window.leave() }
             guard window.enter(doorbell) else {
-                area.run.exitReason = .intr
+                area.run.leave(with: ExitWitness(.intr))
                 throw .interrupted
             }
             return try runLocked()
