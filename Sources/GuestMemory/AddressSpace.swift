@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Synchronization
 
 /// The guest-physical address space as a hypervisor sees it: disjoint regions of host memory, ordered by address.
@@ -91,17 +92,23 @@ internal import Synchronization
     private let dirty: UnsafeMutablePointer<Atomic<UInt64>>
     private let logging = Atomic<Bool>(false)
 
-    public init(pageCount: Int) {
+    /// Takes real memory only for pages that something becomes known of.
+    /// - Returns: nil where there is no room.
+    public init?(pageCount: Int) {
+        guard let lines = unsafe calloc(max(pageCount, 1), MemoryLayout<Atomic<UInt64>>.stride) else { return nil }
+        guard let bits = unsafe calloc(pageCount / 64 + 1, MemoryLayout<Atomic<UInt64>>.stride) else {
+            unsafe free(lines)
+            return nil
+        }
         self.pageCount = pageCount
-        unsafe codeLines = .allocate(capacity: pageCount)
-        unsafe dirty = .allocate(capacity: (pageCount + 63) / 64)
-        for page in 0..<pageCount { unsafe (codeLines + page).initialize(to: Atomic(0)) }
-        for word in 0..<wordCount { unsafe (dirty + word).initialize(to: Atomic(0)) }
+        // SAFETY: zeros are what such atomics begin as.
+        unsafe codeLines = lines.assumingMemoryBound(to: Atomic<UInt64>.self)
+        unsafe dirty = bits.assumingMemoryBound(to: Atomic<UInt64>.self)
     }
 
     deinit {
-        unsafe codeLines.deallocate()
-        unsafe dirty.deallocate()
+        unsafe free(codeLines)
+        unsafe free(dirty)
     }
 
     private var wordCount: Int { (pageCount + 63) / 64 }

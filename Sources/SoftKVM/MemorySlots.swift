@@ -76,7 +76,7 @@ struct MemorySlots {
             }
             guard (change.guestAddress >> 12) + pageCount - 1 <= highestPage else { throw .invalidArgument }
         }
-        let pages = old?.pages ?? PageRecords(pageCount: Int(pageCount))
+        guard let pages = old?.pages ?? PageRecords(pageCount: Int(pageCount)) else { throw .outOfMemory }
         let slot = MemorySlot(
             guestAddress: change.guestAddress, size: change.size, userAddress: change.userAddress, flags: change.flags,
             pages: pages)

@@ -79,7 +79,7 @@ import Testing
             places.enumerated().map { index, place in
                 unsafe MemoryRegion(
                     base: place.base, size: UInt64(place.pages) * 4096, host: memory.hostAddress + place.offset,
-                    readOnly: index == 1, slot: UInt32(index), pages: PageRecords(pageCount: place.pages))
+                    readOnly: index == 1, slot: UInt32(index), pages: PageRecords(pageCount: place.pages)!)
             })
     }
 
@@ -105,7 +105,7 @@ import Testing
 
 @Suite struct PageRecordsTests {
     @Test func theDirtyLogTellsOfEachPageOnce() {
-        let records = PageRecords(pageCount: 130)
+        let records = PageRecords(pageCount: 130)!
         #expect(records.dirtyWordCount == 3)
         #expect(!records.markDirty(129), "nothing is logged until it is asked for")
         #expect(!records.isDirty(129) && records.allowsFastWrites(129))
@@ -122,7 +122,7 @@ import Testing
     }
 
     @Test func linesOfCodeForbidFastWrites() {
-        let records = PageRecords(pageCount: 2)
+        let records = PageRecords(pageCount: 2)!
         #expect(records.addCodeLines(1, 0b0110), "the page had none")
         #expect(!records.addCodeLines(1, 0b1000))
         #expect(records.codeLines(1) == 0b1110 && records.codeLines(0) == 0)

@@ -84,10 +84,10 @@ final class HostileGuest: ProcessorHost {
         unsafe space.replaceRegions([
             MemoryRegion(
                 base: 0, size: half, host: memory.hostAddress, readOnly: false, slot: 0,
-                pages: PageRecords(pageCount: HostileGuest.half / 4096)),
+                pages: PageRecords(pageCount: HostileGuest.half / 4096)!),
             MemoryRegion(
                 base: 0xFFF0_0000, size: half, host: memory.hostAddress + HostileGuest.half,
-                readOnly: random.chance(30), slot: 1, pages: PageRecords(pageCount: HostileGuest.half / 4096)),
+                readOnly: random.chance(30), slot: 1, pages: PageRecords(pageCount: HostileGuest.half / 4096)!),
         ])
         created = VirtualProcessor(memory: space, host: self)
     }

@@ -38,7 +38,7 @@ import X86
         guard let place = unsafe place, unsafe place != MAP_FAILED else {
             fatalError("the host has no room at \(String(base, radix: 16)); the thread sanitizer keeps it for itself")
         }
-        let pages = PageRecords(pageCount: ProcessorFixture.size / 4096)
+        let pages = PageRecords(pageCount: ProcessorFixture.size / 4096)!
         memory.replaceRegions([
             unsafe MemoryRegion(
                 base: 0, size: UInt64(ProcessorFixture.size), host: place, readOnly: false, slot: 0, pages: pages)

@@ -85,7 +85,7 @@ final class SystemMachine {
         unsafe space.replaceRegions([
             MemoryRegion(
                 base: 0, size: 16 << 20, host: memory.hostAddress, readOnly: false, slot: 0,
-                pages: PageRecords(pageCount: 4096))
+                pages: PageRecords(pageCount: 4096)!)
         ])
         processor = VirtualProcessor(memory: space, host: host)
         for vector in 0..<256 { try memory.store(UInt8(0xF4), at: SystemMachine.handlers + UInt64(vector) * 16) }

@@ -23,7 +23,7 @@ final class FuzzedMachine {
         unsafe space.replaceRegions([
             MemoryRegion(
                 base: 0, size: UInt64(FuzzedMachine.size), host: memory.hostAddress, readOnly: false, slot: 0,
-                pages: PageRecords(pageCount: FuzzedMachine.size / 4096))
+                pages: PageRecords(pageCount: FuzzedMachine.size / 4096)!)
         ])
         processor = VirtualProcessor(memory: space, host: host)
     }

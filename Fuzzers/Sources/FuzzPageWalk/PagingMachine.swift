@@ -34,7 +34,7 @@ final class PagingMachine {
         unsafe space.replaceRegions([
             MemoryRegion(
                 base: 0, size: UInt64(PagingCase.memorySize), host: memory.hostAddress, readOnly: false, slot: 0,
-                pages: PageRecords(pageCount: PagingCase.memorySize / 4096))
+                pages: PageRecords(pageCount: PagingCase.memorySize / 4096)!)
         ])
         processor = VirtualProcessor(memory: space, host: host)
     }
