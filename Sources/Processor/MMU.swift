@@ -173,7 +173,7 @@ extension CPU {
             // The running block may be among the victims: the store is made by itself, between blocks.
             throw .careful
         }
-        region.pages.markDirty(page)
+        if region.pages.markDirty(page) { processor.host.pageDirtied(slot: region.slot, page: page) }
         return held != 0
     }
 
@@ -464,7 +464,10 @@ extension VirtualProcessor {
     /// The walker has set A or D bits in a table: log the store.
     func noteTableWrite(_ address: UInt64) {
         guard let region = unsafe memory.region(at: address) else { return }
-        unsafe region.pointee.pages.markDirty(Int((address - region.pointee.base) >> 12))
+        let page = unsafe Int((address - region.pointee.base) >> 12)
+        if unsafe region.pointee.pages.markDirty(page) {
+            unsafe host.pageDirtied(slot: region.pointee.slot, page: page)
+        }
     }
 
     /// KVM_TRANSLATE: where a linear address leads, without side effects.

@@ -30,6 +30,8 @@ public protocol ProcessorHost: AnyObject {
     /// VMCALL/VMMCALL: true when answered (result in RAX already), false for an exit to the client.
     func hypercall() -> Bool
 
+    /// A page of a region whose writes are logged was clean until now.
+    func pageDirtied(slot: UInt32, page: Int)
     /// Other vCPUs must compare their decoded code again.
     func codeChanged()
     /// Other vCPUs must drop write translations; true where one of them is running guest code.
@@ -45,6 +47,7 @@ public protocol ProcessorHost: AnyObject {
 extension ProcessorHost {
     public var hasLocalAPIC: Bool { true }
     public func droppedWrites() {}
+    public func pageDirtied(slot: UInt32, page: Int) {}
     public var othersMayHoldWrites: Bool { false }
 }
 

@@ -71,6 +71,9 @@ enum Capabilities {
         .init(.setTSSAddr), .init(.setIdentityMapAddr), .init(.coalescedMMIO, 2), .init(.coalescedPIO),
         // KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE, and with it _INITIALLY_SET.
         .init(.manualDirtyLogProtect2, 3, taking: .oneOf([0, 1, 3])),
+        // By either name: on x86 stores are seen in order.
+        .init(.dirtyLogRing, .value(Int32(DirtyRing.maximumSize)), taking: .any),
+        .init(.dirtyLogRingAcqRel, .value(Int32(DirtyRing.maximumSize)), taking: .any),
 
         // Interrupts
         .init(.irqchip), .init(.pit), .init(.pit2), .init(.pitState2), .init(.reinjectControl), .init(.setBootCPUID),

@@ -9,8 +9,8 @@ internal import Synchronization
 /// instances. A virtual machine is freed when its handles, its vCPUs' handles and their mappings have gone.
 public final class SoftwareEndpoint: InterceptingEndpoint {
     private let handles = HandleTable()
-    /// Run areas that clients have mapped, by address.
-    private let mappings = Mutex<[UInt: VirtualCPUHandle]>([:])
+    /// What clients have mapped of vCPUs, by address: whose, and how many bytes.
+    private let mappings = Mutex<[UInt: (owner: VirtualCPUHandle, length: Int)]>([:])
 
     public init() {}
 
@@ -50,8 +50,10 @@ public final class SoftwareEndpoint: InterceptingEndpoint {
 
     public func map(_ handle: Handle, length: Int, offset: Int) throws(Errno) -> UnsafeMutableRawPointer {
         guard case .vcpu(let vcpu) = try handles.target(handle) else { throw .noSuchDevice }
-        let address = unsafe try vcpu.machine.runAreas.pieces(vcpu.vcpu.area, length: length, offset: offset).map()
-        mappings.withLock { $0[UInt(bitPattern: address)] = vcpu }
+        let pieces = try vcpu.pieces(length: length, offset: offset)
+        let address = unsafe try pieces.map()
+        let mapped = pieces.reduce(0) { $0 + $1.length }
+        mappings.withLock { $0[UInt(bitPattern: address)] = (vcpu, mapped) }
         return unsafe address
     }
 
@@ -59,13 +61,13 @@ public final class SoftwareEndpoint: InterceptingEndpoint {
     /// - Throws: as `map` does.
     public func pieces(_ handle: Handle, length: Int, offset: Int) throws(Errno) -> [MappingPiece] {
         guard case .vcpu(let vcpu) = try handles.target(handle) else { throw .noSuchDevice }
-        return try vcpu.machine.runAreas.pieces(vcpu.vcpu.area, length: length, offset: offset)
+        return try vcpu.pieces(length: length, offset: offset)
     }
 
     public func unmap(_ address: UnsafeMutableRawPointer, length: Int) {
-        let owner = mappings.withLock { $0.removeValue(forKey: UInt(bitPattern: address)) }
-        guard owner != nil, length > 0 else { return }
-        unsafe munmap(address, min(length, RunAreas.mappingSize))
+        let mapping = mappings.withLock { $0.removeValue(forKey: UInt(bitPattern: address)) }
+        guard let mapping, length > 0 else { return }
+        unsafe munmap(address, min(length, mapping.length))
     }
 
     public func intercept(_ instructions: InstructionIntercepts, on vcpu: Handle) throws(Errno) {
@@ -96,5 +98,13 @@ final class VirtualCPUHandle: Sendable {
     init(machine: VirtualMachine, vcpu: VirtualCPU) {
         self.machine = machine
         self.vcpu = vcpu
+    }
+
+    /// What a mapping of the handle shows: its area from the beginning, its dirty ring from page 64 on.
+    func pieces(length: Int, offset: Int) throws(Errno) -> [MappingPiece] {
+        guard offset >= DirtyRing.firstPage * 4096, let ring = vcpu.dirtyRing else {
+            return try machine.runAreas.pieces(vcpu.area, length: length, offset: offset)
+        }
+        return [try ring.piece(length: length, offset: offset)]
     }
 }

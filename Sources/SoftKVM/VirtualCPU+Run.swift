@@ -70,6 +70,10 @@ extension VirtualCPU {
                 run.leave(with: ExitWitness(.shutdown))
                 return 0
             }
+            if let dirtyRing, dirtyRing.isFull, let witness = witness(.dirtyRingFull) {
+                run.leave(with: witness)
+                return 0
+            }
             if reportTaskPriorityAccess() { return 0 }
             if takeChipsetEvents() { return 0 }
             if mpState != .runnable {

@@ -95,7 +95,7 @@ extension VirtualCPU {
             return
         }
         taskPrioritySharing.shown = word
-        machine.writePhysical(address, word)
+        machine.writePhysical(address, word, by: self)
     }
 
     /// After guest code has run: the APIC follows the word.

@@ -90,6 +90,6 @@ extension VirtualCPU {
     }
 
     private func apply(_ writes: [ClockWrite], at address: UInt64) {
-        for write in writes { machine.writePhysical(address &+ UInt64(write.offset), write.bytes) }
+        for write in writes { machine.writePhysical(address &+ UInt64(write.offset), write.bytes, by: self) }
     }
 }

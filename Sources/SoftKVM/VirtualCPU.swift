@@ -21,6 +21,7 @@ final class VirtualCPU: @unchecked Sendable {
     let coalesced: CoalescedRing
     let id: UInt32
     let area: VirtualCPUArea
+    let dirtyRing: DirtyRing?
     let chipset: Chipset?
     private let mutex = Mutex<Void>(())
     // Both are made at the end of init, as they refer to this object, and never change.
@@ -69,6 +70,8 @@ final class VirtualCPU: @unchecked Sendable {
         ioEvents = machine.ioEvents
         coalesced = machine.coalesced
         self.id = id
+        let ringSize = Int(machine.dirtyRingSize)
+        dirtyRing = ringSize != 0 ? try DirtyRing(size: ringSize) : nil
         area = try machine.runAreas.addArea()
         let configuration = machine.configuration.withLock { $0 }
         let isBoot = id == configuration.bootVCPU

@@ -12,6 +12,7 @@ extension VirtualMachine {
         let (capability, value) = try Capabilities.enabling(argument, on: .machine)
         switch capability {
         case .splitIRQCHIP: try createChipset(.split(pins: Int(value)))
+        case .dirtyLogRing, .dirtyLogRingAcqRel: try checkDirtyRing(size: value)
         case .x86DisableExits: guard !hasVCPUs else { throw .invalidArgument }
         default: break
         }

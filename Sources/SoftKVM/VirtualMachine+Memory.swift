@@ -12,7 +12,7 @@ extension VirtualMachine {
         let change = MemorySlots.Change(
             slot: record.load(0), flags: record.load(4), guestAddress: record.load(8), size: record.load(16),
             userAddress: record.load(24))
-        let dirtyAtFirst = enabled(.manualDirtyLogProtect2) & 2 != 0
+        let dirtyAtFirst = enabled(.manualDirtyLogProtect2) & 2 != 0 && dirtyRingSize == 0
         let failure: Errno? = slots.withLock { slots in
             do throws(Errno) {
                 // The table is changed while nothing runs: a dirty log must not miss a store.
@@ -39,6 +39,8 @@ extension VirtualMachine {
     /// KVM_GET_DIRTY_LOG: struct kvm_dirty_log { slot, padding, address of the bitmap }.
     func getDirtyLog(_ argument: ClientArgument) throws(Errno) {
         let record = Record(try argument.loadBytes(16))
+        // Pages are told of in rings.
+        guard dirtyRingSize == 0 else { throw .noSuchDeviceOrAddress }
         let target = ClientArgument(record.load(8, as: UInt64.self))
         let isManual = enabled(.manualDirtyLogProtect2) & 1 != 0
         let result: Result<[UInt64], Errno> = slots.withLock { slots in
@@ -61,6 +63,7 @@ extension VirtualMachine {
     /// KVM_CLEAR_DIRTY_LOG: struct kvm_clear_dirty_log { slot, num_pages, first_page, address of the bitmap }.
     func clearDirtyLog(_ argument: ClientArgument) throws(Errno) {
         let record = Record(try argument.loadBytes(24))
+        guard dirtyRingSize == 0 else { throw .noSuchDeviceOrAddress }
         let pageCount = UInt64(record.load(4, as: UInt32.self))
         let first: UInt64 = record.load(8)
         let source = ClientArgument(record.load(16, as: UInt64.self))

@@ -5,26 +5,29 @@ internal import KVMABI
 
 extension VirtualMachine {
     /// The client's memory behind `size` bytes of one region.
-    private func place(_ address: UInt64, _ size: Int, writing: Bool) -> ClientArgument? {
+    /// - Parameter writer: the vCPU that is about to write to it; nil for reading.
+    private func place(_ address: UInt64, _ size: Int, writer: VirtualCPU? = nil) -> ClientArgument? {
         guard let region = unsafe addressSpace.region(at: address) else { return nil }
         let offset = unsafe address - region.pointee.base
         guard unsafe UInt64(size) <= region.pointee.size - offset else { return nil }
-        if writing {
+        if let writer {
             guard unsafe !region.pointee.readOnly else { return nil }
             let first = Int(offset >> 12)
             let last = Int((offset + UInt64(size) - 1) >> 12)
-            for page in first...last { unsafe region.pointee.pages.markDirty(page) }
+            for page in first...last where unsafe region.pointee.pages.markDirty(page) {
+                unsafe writer.pageDirtied(slot: region.pointee.slot, page: page)
+            }
         }
         return unsafe ClientArgument(UInt(bitPattern: region.pointee.host) + UInt(offset))
     }
 
     func readPhysical(_ address: UInt64) -> UInt64? {
-        guard let place = place(address, 8, writing: false) else { return nil }
+        guard let place = place(address, 8) else { return nil }
         return try? place.load(UInt64.self)
     }
 
     func readPhysical32(_ address: UInt64) -> UInt32? {
-        guard let place = place(address, 4, writing: false) else { return nil }
+        guard let place = place(address, 4) else { return nil }
         return try? place.load(UInt32.self)
     }
 
@@ -34,13 +37,13 @@ extension VirtualMachine {
         return unsafe !region.pointee.readOnly && size <= region.pointee.size - (address - region.pointee.base)
     }
 
-    func writePhysical(_ address: UInt64, _ value: UInt32) {
-        guard let place = place(address, 4, writing: true) else { return }
+    func writePhysical(_ address: UInt64, _ value: UInt32, by writer: VirtualCPU) {
+        guard let place = place(address, 4, writer: writer) else { return }
         try? place.store(value)
     }
 
-    func writePhysical(_ address: UInt64, _ bytes: [UInt8]) {
-        guard let place = place(address, bytes.count, writing: true) else { return }
+    func writePhysical(_ address: UInt64, _ bytes: [UInt8], by writer: VirtualCPU) {
+        guard let place = place(address, bytes.count, writer: writer) else { return }
         try? place.storeBytes(bytes)
     }
 }

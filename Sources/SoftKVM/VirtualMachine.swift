@@ -53,6 +53,8 @@ final class VirtualMachine: Sendable {
 
     var hasVCPUs: Bool { vcpus.withLock { !$0.isEmpty } }
 
+    var allVCPUs: [VirtualCPU] { vcpus.withLock { Array($0.values) } }
+
     func vcpu(_ id: UInt32) -> VirtualCPU? { vcpus.withLock { $0[id] } }
 
     /// KVM_CREATE_VCPU.
@@ -82,6 +84,7 @@ final class VirtualMachine: Sendable {
         case .setUserMemoryRegion2: try setMemoryRegion(argument, size: 160)
         case .getDirtyLog: try getDirtyLog(argument)
         case .clearDirtyLog: try clearDirtyLog(argument)
+        case .resetDirtyRings: return try resetDirtyRings()
         case .setTSSAddr:
             // Where VMX needs pages of its own; nothing here does.
             guard argument.address <= 0xFFFF_D000 else { throw .invalidArgument }

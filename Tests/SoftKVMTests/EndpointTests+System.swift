@@ -19,7 +19,8 @@ import Testing
         for (capability, value) in [
             (Capability.userMemory, 1), (.irqchip, 1), (.coalescedMMIO, 2), (.nrMemslots, 32764), (.mce, 32),
             (.xsave2, 4096),
-            (.x86Smm, 0), (.hyperv, 0), (.dirtyLogRing, 0), (.nestedState, 0), (.guestMemfd, 0), (.pmuEventFilter, 0),
+            (.x86Smm, 0), (.hyperv, 0), (.dirtyLogRing, 1 << 20), (.nestedState, 0), (.guestMemfd, 0),
+            (.pmuEventFilter, 0),
         ] {
             #expect(try client.endpoint.ioctl(client.system, .checkExtension, UInt(capability.rawValue)) == value)
             #expect(try client.endpoint.ioctl(client.machine, .checkExtension, UInt(capability.rawValue)) == value)

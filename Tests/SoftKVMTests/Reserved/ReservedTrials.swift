@@ -84,7 +84,8 @@ extension ReservedTrial {
 
     private static let memory: [ReservedTrial] = [
         plain(
-            .setUserMemoryRegion, [("", "kvm_userspace_memory_region", 0)], places: ["userspace_addr"], { $0.machine }
+            .setUserMemoryRegion, [("", "kvm_userspace_memory_region", 0)], values: ["memory_size"],
+            places: ["userspace_addr"], { $0.machine }
         ) { $0.region(slot: 1, flags: 0, at: 0x10_0000, pages: 2, $0.scratch.address) },
         plain(.getDirtyLog, [("", "kvm_dirty_log", 0)], places: ["dirty_bitmap"], { $0.machine }) {
             zeros(8) + bytes($0.scratch.address)
