@@ -16,8 +16,9 @@ public struct Statistic: Hashable, Sendable {
 
 extension Connection {
     func statistics() throws(KVMError) -> [Statistic] {
-        let descriptor = Handle(rawValue: try call(.getStatsFD))
-        defer { endpoint.close(descriptor) }
+        // A file of the host's with either hypervisor, and no handle.
+        let descriptor = try call(.getStatsFD)
+        defer { close(descriptor) }
         let header = try read(descriptor, at: 0, count: MemoryLayout<kvm_stats_header>.size)
         let nameSize = Int(header.word(4))
         let count = Int(header.word(8))
@@ -41,10 +42,10 @@ extension Connection {
         return statistics
     }
 
-    private func read(_ descriptor: Handle, at offset: Int, count: Int) throws(KVMError) -> [UInt8] {
+    private func read(_ descriptor: Int32, at offset: Int, count: Int) throws(KVMError) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count)
         let result = unsafe bytes.withUnsafeMutableBytes { bytes in
-            unsafe pread(descriptor.rawValue, bytes.baseAddress, bytes.count, offset)
+            unsafe pread(descriptor, bytes.baseAddress, bytes.count, offset)
         }
         guard result == count else { throw .descriptor(result < 0 ? Errno(rawValue: errno) : .invalidArgument) }
         return bytes

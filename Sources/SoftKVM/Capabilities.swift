@@ -63,7 +63,7 @@ enum Capabilities {
         // Handles
         .init(.checkExtensionVM), .init(.enableCap), .init(.enableCapVM), .init(.immediateExit), .init(.syncRegs, 7),
         .init(.nrVcpus, .processors), .init(.maxVcpus, 1024), .init(.maxVCPUID, 4096, taking: .atMost(4096)),
-        .init(.deviceCtrl), .init(.vcpuAttributes), .init(.sysAttributes),
+        .init(.binaryStatsFD), .init(.deviceCtrl), .init(.vcpuAttributes), .init(.sysAttributes),
 
         // Memory
         .init(.userMemory), .init(.userMemory2), .init(.nrMemslots, 32764), .init(.readonlyMem), .init(.syncMMU),

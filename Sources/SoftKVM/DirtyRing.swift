@@ -177,7 +177,7 @@ extension VirtualMachine {
                     _ = slot.pages.takeDirty(word: word, mask: 1 << (page.number % 64))
                 }
                 for ring in rings { ring.pushWaiting() }
-                world.forEach(except: nil) { $0.request(.flushTLB) }
+                flushTranslations()
             }
             return Int32(clamping: pages.count)
         }

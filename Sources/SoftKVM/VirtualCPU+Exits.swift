@@ -66,6 +66,7 @@ extension VirtualCPU {
             store(address: address, size: size, isWrite: true)
             completion = .resume
         case .halted:
+            statistics.count(.haltExits)
             if let witness = witness(.hlt), machine.enabled(.x86DisableExits) & 2 == 0 {
                 run.leave(with: witness)
                 return true
@@ -90,6 +91,7 @@ extension VirtualCPU {
             run.store(UInt64(which.hardwareExitReason), ExitLayout.hardwareExitReason)
             run.leave(with: ExitWitness(.unknown))
         case .interruptWindow:
+            statistics.count(.interruptWindowExits)
             processor.withdraw(.interruptWindow)
             guard let witness = witness(.irqWindowOpen) else { return false }
             run.leave(with: witness)
@@ -111,6 +113,7 @@ extension VirtualCPU {
     }
 
     private func store(port: UInt16, size: Int, count: Int, isOut: Bool) {
+        statistics.count(.ioExits)
         let run = area.run
         run.store(UInt8(isOut ? 1 : 0), ExitLayout.ioDirection)
         run.store(UInt8(truncatingIfNeeded: size), ExitLayout.ioSize)
@@ -121,6 +124,7 @@ extension VirtualCPU {
     }
 
     private func store(address: UInt64, size: Int, isWrite: Bool) {
+        statistics.count(.mmioExits)
         let run = area.run
         run.store(address, ExitLayout.mmioAddress)
         run.store(UInt32(truncatingIfNeeded: size), ExitLayout.mmioLength)

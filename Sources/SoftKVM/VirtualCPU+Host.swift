@@ -11,44 +11,63 @@ internal import Synchronization
 extension VirtualCPU: ProcessorHost {
     // MARK: Devices
 
+    // What is answered here is counted here; what is left to the client is asked for twice, and counted as an exit.
+
     func readMMIO(_ address: UInt64, size: Int) -> UInt64? {
         guard let chipset else { return nil }
+        let value: UInt64?
         if let page = apicPage, address & ~4095 == page {
             let offset = UInt32(address & 4095)
             noteTaskPriorityAccess(offset, size: size, isWrite: false)
-            return sharingTaskPriority { chipset.readAPIC(Int(id), offset: offset, size: size) }
+            value = sharingTaskPriority { chipset.readAPIC(Int(id), offset: offset, size: size) }
+        } else {
+            value = chipset.readMMIO(address, size: size)
         }
-        return chipset.readMMIO(address, size: size)
+        if value != nil { statistics.count(.mmioExits) }
+        return value
     }
 
     func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool {
-        if let chipset {
-            if let page = apicPage, address & ~4095 == page {
-                let offset = UInt32(address & 4095)
-                noteTaskPriorityAccess(offset, size: size, isWrite: true)
-                return sharingTaskPriority { chipset.writeAPIC(Int(id), offset: offset, size: size, value: value) }
-            }
-            if sharingTaskPriority({ chipset.writeMMIO(address, size: size, value: value) }) { return true }
-        }
-        return ioEvents.write(.memory, address, size: size, value: value)
+        let isAnswered =
+            writesChipset(address, size: size, value: value)
+            || ioEvents.write(.memory, address, size: size, value: value)
             || coalesced.write(.memory, address, size: size, value: value)
+        if isAnswered { statistics.count(.mmioExits) }
+        return isAnswered
+    }
+
+    private func writesChipset(_ address: UInt64, size: Int, value: UInt64) -> Bool {
+        guard let chipset else { return false }
+        if let page = apicPage, address & ~4095 == page {
+            let offset = UInt32(address & 4095)
+            noteTaskPriorityAccess(offset, size: size, isWrite: true)
+            return sharingTaskPriority { chipset.writeAPIC(Int(id), offset: offset, size: size, value: value) }
+        }
+        return sharingTaskPriority { chipset.writeMMIO(address, size: size, value: value) }
     }
 
     private var apicPage: UInt64? { doorbell.status?.apicPage }
 
     func readPort(_ port: UInt16, size: Int) -> UInt32? {
-        guard let chipset, Chipset.mayOwn(port: port) else { return nil }
-        return chipset.readPort(port, size: size)
+        guard let chipset, Chipset.mayOwn(port: port), let value = chipset.readPort(port, size: size) else {
+            return nil
+        }
+        statistics.count(.ioExits)
+        return value
     }
 
     func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool {
-        if let chipset, Chipset.mayOwn(port: port),
-            sharingTaskPriority({ chipset.writePort(port, size: size, value: value) })
-        {
-            return true
-        }
-        return ioEvents.write(.port, UInt64(port), size: size, value: UInt64(value))
+        let isAnswered =
+            writesChipset(port: port, size: size, value: value)
+            || ioEvents.write(.port, UInt64(port), size: size, value: UInt64(value))
             || coalesced.write(.port, UInt64(port), size: size, value: UInt64(value))
+        if isAnswered { statistics.count(.ioExits) }
+        return isAnswered
+    }
+
+    private func writesChipset(port: UInt16, size: Int, value: UInt32) -> Bool {
+        guard let chipset, Chipset.mayOwn(port: port) else { return false }
+        return sharingTaskPriority { chipset.writePort(port, size: size, value: value) }
     }
 
     // MARK: MSRs and CPUID
@@ -101,11 +120,11 @@ extension VirtualCPU: ProcessorHost {
     // MARK: Interrupts
 
     func acknowledgeInterrupt() -> UInt8? {
-        if let vector = queuedInterrupt {
-            queuedInterrupt = nil
-            return vector
-        }
-        return sharingTaskPriority { chipset?.acknowledge(Int(id)) }
+        let queued = queuedInterrupt
+        queuedInterrupt = nil
+        guard let vector = queued ?? sharingTaskPriority({ chipset?.acknowledge(Int(id)) }) else { return nil }
+        statistics.count(.interruptInjections)
+        return vector
     }
 
     // MARK: Hypercalls. Linux, Documentation/virt/kvm/x86/hypercalls.rst.
@@ -122,6 +141,7 @@ extension VirtualCPU: ProcessorHost {
     }
 
     func hypercall() -> Bool {
+        statistics.count(.hypercalls)
         let is64Bit = isIn64BitMode
         let mask: UInt64 = is64Bit ? .max : 0xFFFF_FFFF
         let registers = processor.state.registers

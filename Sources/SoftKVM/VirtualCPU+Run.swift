@@ -62,6 +62,7 @@ extension VirtualCPU {
         while true {
             processor.withdraw(.leave)
             if doorbell.isKicked {
+                statistics.count(.signalExits)
                 run.leave(with: ExitWitness(.intr))
                 throw .interrupted
             }
@@ -82,12 +83,14 @@ extension VirtualCPU {
             }
             if pendingNMIs > 0 {
                 pendingNMIs -= 1
+                statistics.count(.nmiInjections)
                 processor.request(.nmi)
             }
             world.enter(doorbell)
             if doorbell.takeTimeChange() { updateGuestTime() }
             showTaskPriority()
             let exit = processor.run()
+            statistics.count(.exits)
             takeTaskPriority()
             world.leave(doorbell)
             if try leaves(on: exit) { return 0 }
@@ -122,6 +125,8 @@ extension VirtualCPU {
 
     /// HLT, or the wait for INIT and start-up, inside the hypervisor: on the doorbell, until an event or a kick.
     private func waitForEvent() {
+        statistics.set(.blocking, 1)
+        defer { statistics.set(.blocking, 0) }
         doorbell.wait {
             if doorbell.isKicked { return true }
             guard let status = doorbell.status else { return queuedInterrupt != nil || pendingNMIs > 0 }
@@ -135,6 +140,7 @@ extension VirtualCPU {
         }
         guard mpState == .halted else { return }
         if pendingNMIs > 0 || hasDeliverableInterrupt { mpState = .runnable }
+        if mpState == .runnable { statistics.count(.haltWakeups) }
     }
 
     private var hasDeliverableInterrupt: Bool {

@@ -45,6 +45,7 @@ final class VirtualCPU: @unchecked Sendable {
     var signalMask: UInt64?
     var guestDebug: UInt32 = 0
     var taskPrioritySharing = TaskPrioritySharing()
+    var statistics = Statistics<VirtualCPUStatistic>()
     var enforcesParavirtualFeatures = false
     /// KVM_KVMCLOCK_CTRL: the guest is told that it was stopped.
     var wasPaused = false
@@ -130,6 +131,7 @@ final class VirtualCPU: @unchecked Sendable {
 
     private func locked(_ request: Request, _ argument: ClientArgument) throws(Errno) -> Int32 {
         switch request {
+        case .getStatsFD: return try openStatistics()
         case .getRegs: try argument.store(registers)
         case .setRegs: setRegisters(try argument.load())
         case .getSREGS: try argument.storeBytes(specialRegisters(isSecond: false).bytes)

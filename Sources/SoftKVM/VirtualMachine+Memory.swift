@@ -25,7 +25,7 @@ extension VirtualMachine {
                     } catch {
                         outcome = .failure(error)
                     }
-                    world.forEach(except: nil) { $0.request(.flushTLB) }
+                    flushTranslations()
                 }
                 _ = try outcome.get()
                 return nil
@@ -50,7 +50,7 @@ extension VirtualMachine {
                 var words: [UInt64] = []
                 world.whileStopped {
                     words = (0..<pages.dirtyWordCount).map { pages.takeDirty(word: $0) }
-                    world.forEach(except: nil) { $0.request(.flushTLB) }
+                    flushTranslations()
                 }
                 return .success(words)
             } catch {
@@ -83,7 +83,7 @@ extension VirtualMachine {
                         let mask = left >= 64 ? word : word & (1 << left - 1)
                         _ = slot.pages.takeDirty(word: Int(first / 64) + index, mask: mask)
                     }
-                    world.forEach(except: nil) { $0.request(.flushTLB) }
+                    flushTranslations()
                 }
                 return nil
             } catch {

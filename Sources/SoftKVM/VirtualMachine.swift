@@ -18,6 +18,7 @@ final class VirtualMachine: Sendable {
     /// What KVM_ENABLE_CAP and other ioctls have set.
     let configuration = Mutex(Configuration())
     let clock = Mutex(GuestClock(now: HostClock.now))
+    let statistics = Mutex(Statistics<MachineStatistic>())
     let controllers = Mutex<Controllers?>(nil)
     private let vcpus = Mutex<[UInt32: VirtualCPU]>([:])
 
@@ -84,6 +85,7 @@ final class VirtualMachine: Sendable {
         case .setUserMemoryRegion2: try setMemoryRegion(argument, size: 160)
         case .getDirtyLog: try getDirtyLog(argument)
         case .clearDirtyLog: try clearDirtyLog(argument)
+        case .getStatsFD: return try openStatistics()
         case .resetDirtyRings: return try resetDirtyRings()
         case .setTSSAddr:
             // Where VMX needs pages of its own; nothing here does.
