@@ -88,7 +88,7 @@ enum Capabilities {
         .init(.xsave),
         .init(.xsave2, 4096), .init(.xcrs), .init(.debugregs), .init(.sregs2), .init(.setGuestDebug),
         .init(.setGuestDebug2, .value(guestDebug)), .init(.x86RobustSinglestep), .init(.mce, 32),
-        .init(.internalErrorData),
+        .init(.internalErrorData), .init(.exitOnEmulationFailure, taking: .oneOf([0, 1])),
         .init(.exceptionPayload, taking: .any), .init(.x86TripleFaultEvent, taking: .any), .init(.hlt),
         .init(.msrPlatformInfo, taking: .any), .init(.x86MSRFilter), .init(.systemEventData),
         // KVM_MSR_EXIT_REASON_INVAL, _UNKNOWN, _FILTER.

@@ -5,6 +5,7 @@ internal import GuestMemory
 internal import KVMABI
 internal import Processor
 internal import Synchronization
+internal import X86
 
 extension VirtualCPU {
     /// What the next KVM_RUN does first.
@@ -105,8 +106,14 @@ extension VirtualCPU {
             run.leave(with: ExitWitness(.memoryFault))
             throw .badAddress
         case .internalError(let suberror):
-            run.store(suberror, ExitLayout.internalSuberror)
-            run.store(UInt32(0), ExitLayout.internalDataCount)
+            // Outside of level 0 the guest hears of it itself, unless the client asked to.
+            if suberror == InternalSuberror.emulation, processor.state.cpl != 0,
+                machine.enabled(.exitOnEmulationFailure) == 0
+            {
+                raise(6)
+                return false
+            }
+            storeInternalError(suberror)
             run.leave(with: ExitWitness(.internalError))
         }
         return true
@@ -148,6 +155,36 @@ extension VirtualCPU {
         run.leave(with: witness)
         completion = asked
         return true
+    }
+
+    /// KVM_INTERNAL_ERROR_*.
+    private enum InternalSuberror { static let emulation: UInt32 = 1 }
+
+    /// With what there is of the instruction that can't be executed.
+    private func storeInternalError(_ suberror: UInt32) {
+        let run = area.run
+        run.store(suberror, ExitLayout.internalSuberror)
+        let bytes = suberror == InternalSuberror.emulation ? instructionBytes : []
+        let hasBytes = !bytes.isEmpty
+        for word in 0..<3 { run.store(UInt64(0), ExitLayout.internalData + 8 * word) }
+        run.store(UInt64(hasBytes ? 1 : 0), ExitLayout.internalData)  // …_FLAG_INSTRUCTION_BYTES
+        if hasBytes { run.storeBytes([UInt8(bytes.count)] + bytes, ExitLayout.internalData + 8) }
+        let words: UInt32 = hasBytes ? 3 : 1
+        run.store(suberror == InternalSuberror.emulation ? words : 0, ExitLayout.internalDataCount)
+    }
+
+    /// At most 15 bytes at RIP, as far as there is memory.
+    private var instructionBytes: [UInt8] {
+        let base = processor.state.segments[Int(SegmentName.cs.rawValue)].base
+        var bytes: [UInt8] = []
+        while bytes.count < 15 {
+            let linear = (isIn64BitMode ? 0 : base) &+ processor.state.rip &+ UInt64(bytes.count)
+            guard let place = processor.translate(isIn64BitMode ? linear : linear & 0xFFFF_FFFF),
+                let byte = machine.readPhysical8(place.address)
+            else { break }
+            bytes.append(byte)
+        }
+        return bytes
     }
 
     /// KVM_HC_MAP_GPA_RANGE: number and six arguments.

@@ -26,6 +26,11 @@ extension VirtualMachine {
         return try? place.load(UInt64.self)
     }
 
+    func readPhysical8(_ address: UInt64) -> UInt8? {
+        guard let place = place(address, 1) else { return nil }
+        return try? place.load(UInt8.self)
+    }
+
     func readPhysical32(_ address: UInt64) -> UInt32? {
         guard let place = place(address, 4) else { return nil }
         return try? place.load(UInt32.self)

@@ -333,6 +333,37 @@ struct OptInTests {
         try expect(&cpu, 3)
     }
 
+    /// Code where there is no memory. Level 0 is always told of by an exit; level 3 gets #UD, which has no gate here, unless
+    /// the client asked. What there is of the instruction comes along.
+    @Test(arguments: [false, true]) func codeInNoMemory(_ isAskedFor: Bool) throws {
+        let machine = try TestMachine(.software, source: "hlt")
+        if isAskedFor { try machine.machine.enable(.exitOnEmulationFailure) }
+        // The beginning of MOV EAX, imm32 at the memory's end.
+        try machine.memory.write([0xb8, 1, 2], at: 0x1f_fffd)
+        var cpu = try machine.makeCPU(at: 0x1f_fffd)
+        try cpu.run()
+        do {
+            guard case .internalError(let error) = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(error.suberror == 1)
+            #expect(error.instruction == [0xb8, 1, 2])
+        }
+        try cpu.update {
+            $0.cs.selector |= 3
+            $0.cs.dpl = 3
+            $0.ss.selector |= 3
+            $0.ss.dpl = 3
+            $0.rip = 0x20_0000
+        }
+        try cpu.run()
+        switch cpu.exit {
+        case .internalError(let error) where isAskedFor:
+            #expect(error.suberror == 1)
+            #expect(error.instruction.isEmpty && error.data == [0])
+        case .shutdown where !isAskedFor: break
+        default: throw Unexpected(cpu.exit)
+        }
+    }
+
     // Skipped by name where KVM_CAP_DIRTY_LOG_RING_ACQ_REL is not offered.
     @Test(arguments: hypervisors.filter { (try? System($0).check(.dirtyLogRingAcqRel)) ?? 0 > 0 })
     func theDirtyRingTellsOfEachPageOnce(_ hypervisor: Hypervisor) throws {
