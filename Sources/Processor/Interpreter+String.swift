@@ -93,10 +93,9 @@ enum CompareString: StringOperation {
     @inline(__always) static func element<W: OperandWidth>(
         _ cpu: CPU, _ cursor: OpCursor, _ source: UInt64, _ destination: UInt64, _: W.Type
     ) throws(Stop) {
-        // Where both fault, the manuals leave open which does: AMD's processors read the destination first, but for REPE CMPSB.
-        if W.bits == 8, cursor.op.prefixes.contains(.rep) { _ = try cpu.readString(cursor, source) as W }
-        let b: W = try cpu.read(try cpu.destinationLinear(cursor, destination, size: W.bytes, .read), .es)
+        // Where both fault, the manuals leave open which does, and processors of one vendor differ.
         let a: W = try cpu.readString(cursor, source)
+        let b: W = try cpu.read(try cpu.destinationLinear(cursor, destination, size: W.bytes, .read), .es)
         cpu.setFlagsSubtracting(a, b, a &- b)
     }
     @inline(__always) static func bulk<W: OperandWidth>(_ cpu: CPU, _ span: HostSpan, _: W.Type) {}
