@@ -65,7 +65,7 @@ public struct RowEncoder {
                 }
             }
             let plain = Form(operand: operand, w: row.w ?? false)
-            if operand == .memory || RowEncoder.isString(row) {
+            if operand == .memory || RowEncoder.impliesAddress(row) {
                 var form = plain
                 form.addressSize = true
                 forms.append(form)
@@ -105,7 +105,8 @@ public struct RowEncoder {
         form.w = row.w ?? (mode == .bits64 && random.chance(row.isVEX ? 30 : 40))
         if row.vectorLength == .ignored { form.wide = random.chance(20) }
         form.lock = row.lockable && operand == .memory && random.chance(15)
-        form.addressSize = mode == .bits64 && operand == .memory && !row.vsib && random.chance(recklessness)
+        let hasAddress = operand == .memory || RowEncoder.impliesAddress(row)
+        form.addressSize = mode == .bits64 && hasAddress && !row.vsib && random.chance(recklessness)
         form.emptyREX = mode == .bits64 && random.chance(15)
         if !row.isVEX, row.prefix == .any {
             if RowEncoder.isString(row), random.chance(50) { form.repeat = random.chance(70) ? 0xF3 : 0xF2 }
@@ -297,6 +298,15 @@ public struct RowEncoder {
         switch row.mnemonic {
         case .movs, .cmps, .stos, .lods, .scas, .ins, .outs: true
         default: false
+        }
+    }
+
+    /// Whether the address size counts though no ModRM byte names memory: by an offset in the code, a register that addresses,
+    /// or one that counts.
+    static func impliesAddress(_ row: OpcodeRow) -> Bool {
+        switch row.mnemonic {
+        case .xlat, .maskmovq, .maskmovdqu, .vmaskmovdqu, .loop, .loope, .loopne, .jcxz: true
+        default: isString(row) || (0..<Int(row.operandCount)).contains { row.operands[$0].kind == .O }
         }
     }
 

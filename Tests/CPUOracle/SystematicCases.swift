@@ -36,13 +36,31 @@ public struct SystematicCases {
             (encoder.wildness, encoder.recklessness) = (8, 8)
             guard let instruction = encoder.encode(number, form, &random) else { continue }
             var test = StateGenerator.make(mode, &random)
-            if RowEncoder.isString(OpcodeTable.rows[number]) { test.state.registers[1] &= 0x3F }
+            arrange(&test, OpcodeTable.rows[number], form)
             test.code = instruction.placed(at: OracleWindows.code)
             // Undefined flags of a single instruction are masked; those that it reads are defined here.
             counts[number] += 1
             return test
         }
         return nil
+    }
+
+    /// What random states hardly ever have, in half of the cases: strings whose elements lie across the border of two pages, in
+    /// both directions; memory that holds what CMPXCHG and its kin expect, under an upper half of RAX that is to stay.
+    private mutating func arrange(_ test: inout OracleCase, _ row: OpcodeRow, _ form: RowEncoder.Form) {
+        let isString = RowEncoder.isString(row)
+        if isString { test.state.registers[1] &= 0x3F }
+        guard random.chance(50) else { return }
+        if isString {
+            for index in [6, 7] {
+                test.state.registers[index] = OracleWindows.data + UInt64(OracleWindows.page - 32 + random.below(64))
+            }
+            test.state.rflags = test.state.rflags & ~RFLAGS.DF.rawValue | (random.chance(50) ? RFLAGS.DF.rawValue : 0)
+        }
+        if [.cmpxchg, .cmpxchg8b, .cmpxchg16b].contains(row.mnemonic) {
+            test.background = 0
+            for index in [0, 2] { test.state.registers[index] &= form.w ? 0 : ~0xFFFF_FFFF }
+        }
     }
 }
 
