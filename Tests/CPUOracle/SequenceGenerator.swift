@@ -157,6 +157,7 @@ struct SequenceBuilder {
         case 13..<17: renewPointer(&random)
         case 17: indirectJump(&random)
         case 18, 19: pushAndPop(&random)
+        case 20: compareExchange(&random)
         default: append(draw(flavour, &random), &random)
         }
     }
@@ -293,6 +294,16 @@ struct SequenceBuilder {
         code += [0x50 | UInt8(random.below(8))]
         let target: [UInt8] = [0, 1, 2, 5]
         code += [0x58 | random.pick(target)]
+    }
+
+    /// CMPXCHG where rAX was stored just before: memory hardly ever holds by chance what is expected.
+    private mutating func compareExchange(_ random: inout OracleRandom) {
+        let size: [UInt8] = random.pick(mode == .bits64 ? [[], [0x66], [0x48]] : [[], [0x66]])
+        let wide: UInt8 = random.chance(80) ? 1 : 0
+        code += size + [0x88 | wide, 0x03]  // mov [rbx], rAX
+        if random.chance(60) { code.append(0xF0) }
+        code += size + [0x0F, 0xB0 | wide, UInt8(random.below(8)) << 3 | 0x03]  // cmpxchg [rbx], r
+        undefined = []
     }
 
     /// A string instruction over a small stretch, its operands overlapping as often as not.
