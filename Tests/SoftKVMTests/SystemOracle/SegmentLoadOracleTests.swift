@@ -9,8 +9,10 @@ struct SelectorCase {
     let selector: UInt16
     let descriptor: UInt64?
     let title: String
+    /// The last byte of the descriptor that lies within its table's limit; nil: all do.
+    var last: UInt16?
 
-    /// Every type, P and DPL × RPL in the GDT; a share of it in the LDT; null, beyond the limits.
+    /// Every type, P and DPL × RPL in the GDT; a share of it in the LDT; null, beyond the limits, across them.
     static let all: [SelectorCase] = {
         var cases: [SelectorCase] = []
         for access in UInt64(0)..<256 {
@@ -32,6 +34,16 @@ struct SelectorCase {
             ] as [(UInt16, String)] {
                 cases.append(SelectorCase(selector: selector | rpl, descriptor: nil, title: title))
             }
+            for access in [0x93, 0xF3, 0xFB] as [UInt64] {
+                for base in [Selectors.slot, Selectors.local] {
+                    for last in [0, 6, 7] as [UInt16] {
+                        cases.append(
+                            SelectorCase(
+                                selector: base | rpl, descriptor: OracleDescriptor.value(access, 0x4),
+                                title: "access \(String(access, radix: 16)) up to byte \(last)", last: last))
+                    }
+                }
+            }
         }
         return cases
     }()
@@ -40,6 +52,14 @@ struct SelectorCase {
         var setup = CaseSetup(mode, cpl: cpl, code)
         if let descriptor { setup.putDescriptor(selector, descriptor, upper: selector & 4 == 0 ? 0 : nil) }
         setup.state.general.rax = 0xFFFF_0000 | UInt64(selector)
+        if let last {
+            let limit = selector & 0xFFF8 + last
+            if selector & 4 == 0 {
+                setup.state.special.gdt.limit = limit
+            } else {
+                setup.state.special.ldt.limit = UInt32(limit)
+            }
+        }
         return setup
     }
 }
