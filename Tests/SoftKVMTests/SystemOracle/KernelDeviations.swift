@@ -132,6 +132,17 @@ struct KernelDeviation: Sendable {
             comparison.setup.changesPageTables && comparison.got.state.special.cr2 != 0
                 && comparison.setup.patches.contains { $0.address == 0x1_8000 && $0.bytes[0] & 0x80 != 0 }
         },
+        KernelDeviation(
+            name: "its emulator stores what lies on the first page before it finds that the second faults",
+            section: "vol. 3, 6.5"
+        ) { comparison in
+            comparison.setup.changesPageTables && comparison.got.exit == comparison.wanted.exit
+                && comparison.got.state.special.cr2 == comparison.wanted.state.special.cr2
+                && comparison.wanted.state.special.cr2 & 0xFFF == 0
+                && Comparison.vector(comparison.wanted.state) == 14
+                && comparison.differences.allSatisfy { $0.name == "RFLAGS" && $0.wanted ^ $0.got == 0x4_0000 }
+                && comparison.memory.allSatisfy { Layout.data + 0xFF0..<Layout.data + 0x1000 ~= $0.address }
+        },
         KernelDeviation(name: "LLDT takes a selector of the LDT", section: "vol. 2, LLDT") {
             $0.setup.code.starts(with: [0x0F, 0x00, 0xD0]) && $0.setup.state.general.rax & 4 != 0
         },

@@ -6,7 +6,7 @@ import KVMABI
 import Testing
 
 /// The paging mode of a case.
-private enum Paging: CaseIterable {
+enum Paging: CaseIterable {
     case bits32, pae, fourLevel
 
     var mode: CaseMode { self == .fourLevel ? .long : .protected32 }
@@ -26,13 +26,13 @@ private enum Paging: CaseIterable {
     }
 }
 
-private enum Access: CaseIterable { case read, write, fetch }
+enum PagedAccess: CaseIterable { case read, write, fetch }
 
 /// A walk by the manual, over the entries of a case.
-private struct Walk {
+struct Walk {
     let paging: Paging
     let entries: [UInt64]
-    let access: Access
+    let access: PagedAccess
     let isUser: Bool
     let cr0: UInt64, cr4: UInt64, efer: UInt64, ac: Bool
     let reservedAddress: UInt64
@@ -94,11 +94,14 @@ struct PagingOracleTests {
             share: 4,
             notKernel: paging == .fourLevel ? nil : "this kind of /dev/kvm has no paging but that of IA-32e mode",
             cpuid: try PagingOracleTests.cpuid(gigabytePages: gigabytePages))
-        let entries = try OracleMachine.cpuid()
-        let width = UInt64((entries.first { $0.function == 0x8000_0008 }?.eax ?? 36) & 0xFF)
+        let width = try PagingOracleTests.physicalWidth()
         var choices = Choices(state: UInt64(number) + 1)
         for _ in 0..<24_000 { try walk(sweep, paging, &choices, physicalWidth: width, gigabytePages) }
         sweep.finish()
+    }
+
+    private static func physicalWidth() throws -> UInt64 {
+        UInt64((try OracleMachine.cpuid().first { $0.function == 0x8000_0008 }?.eax ?? 36) & 0xFF)
     }
 
     private static func cpuid(gigabytePages: Bool) throws -> [kvm_cpuid_entry2] {
@@ -113,7 +116,7 @@ struct PagingOracleTests {
         _ sweep: Sweep, _ paging: Paging, _ choices: inout Choices, physicalWidth: UInt64, _ gigabytePages: Bool
     ) throws {
         let isUser = choices.one(in: 2)
-        let access = Access.allCases[Int(choices.next(3))]
+        let access = PagedAccess.allCases[Int(choices.next(3))]
         let code: [UInt8] = access == .read ? [0x8A, 0x0B] : access == .write ? [0x88, 0x0B] : [0xFF, 0xE3]
         var setup = CaseSetup(paging.mode, cpl: isUser ? 3 : 0, code)
         setup.state.general.rcx = 0x55
@@ -174,7 +177,7 @@ struct PagingOracleTests {
     }
 
     /// The rest of the address space: everything is the supervisor's but the user's code and stack, page by page.
-    private func prepare(_ setup: inout CaseSetup, _ paging: Paging, _ isUser: Bool) {
+    func prepare(_ setup: inout CaseSetup, _ paging: Paging, _ isUser: Bool) {
         let table: UInt64 = paging == .bits32 ? Layout.pageTable32 : 0x1_9000
         for page in UInt64(0)..<32 {
             let isOpen = isUser && (page == 9 || page == 7)
