@@ -48,6 +48,23 @@ struct SystemPortTests {
         #expect(try machine.stack(2, size: 8) == [0, SystemMachine.code + 2])
     }
 
+    /// Each port of an access counts, those in the map's next byte among them. Intel SDM vol. 1, 19.5.2.
+    @Test(arguments: [(1, [0xE4]), (2, [0x66, 0xE5]), (4, [0xE5])] as [(UInt8, [UInt8])])
+    func bitmapHasABitForEachPort(size: UInt8, input: [UInt8]) throws {
+        for port in 0x60..<0x68 as Range<UInt8> {
+            for denied in [port - 1, port, port + size - 1, port + size] {
+                // in al, ax or eax, port; ud2
+                let machine = try SystemMachine.long(input + [port, 0x0F, 0x0B], cpl: 3)
+                let map = SystemMachine.tss + 0x68
+                try machine.memory.write([UInt8](repeating: 0, count: 16), at: map)
+                try machine.memory.store(1 << (denied & 7) as UInt8, at: map + UInt64(denied >> 3))
+                machine.host.ports[UInt16(port)] = 7
+                let isDenied = denied >= port && denied < port + size
+                #expect(try machine.runToVector() == (isDenied ? 13 : 6), "port \(port), \(denied) denied")
+            }
+        }
+    }
+
     @Test func IOPLAllowsEveryPort() throws {
         let machine = try SystemMachine.long([0xE4, 0x64, 0x0F, 0x0B], cpl: 3)
         machine.host.ports[0x64] = 7
