@@ -1,7 +1,7 @@
 # One entry for everything. `make run` and `make test` also set up what a fresh Debian machine with Swift 6.3 needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long build bench lint format coverage sanitize fuzz fuzz-cpu instructions reserved setup guests clean
+.PHONY: help run test test-long build bench lint format coverage sanitize fuzz fuzz-cpu instructions abi reserved setup guests clean
 
 KERNEL ?= guests/vmlinuz
 INITRD ?= guests/initramfs
@@ -98,6 +98,9 @@ instructions: setup ## Write docs/instructions.md: what shows each instruction r
 
 reserved: setup ## Write docs/reserved.md: what becomes of each bit of the interface's structures
 	MARTLET_RESERVED_REPORT=$(CURDIR)/docs/reserved.md $(TEST) --filter theDocumentSaysWhatIsDone
+
+abi: setup ## Write docs/abi.md: each exit, capability and ioctl, and the test that shows it
+	MARTLET_ABI_REPORT=1 $(TEST) --filter InterfaceReportTests/theDocument
 
 clean: ## Remove what was built; fetched guests stay
 	rm -rf .build .build-* .fuzz/bin

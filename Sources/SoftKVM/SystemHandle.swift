@@ -37,7 +37,8 @@ final class SystemHandle: Sendable {
             if request == .getDeviceAttr {
                 try ClientArgument(record.load(16, as: UInt64.self)).store(SupportedCPUID.shared.xcr0)
             }
-        default: throw .inappropriateRequest
+        // As on a vCPU's handle, and other than on a VM's, ENOTTY.
+        default: throw .invalidArgument
         }
         return 0
     }

@@ -181,7 +181,9 @@ final class VirtualCPU: @unchecked Sendable {
         case .enableCap:
             let (capability, value) = try Capabilities.enabling(argument, on: .vcpu)
             if capability == .enforcePVFeatureCPUID { enforcesParavirtualFeatures = value != 0 }
-        default: throw .inappropriateRequest
+        // Where there is neither SMM nor encryption, the kernel still knows their requests.
+        case .smi, .memoryEncryptOp: throw .inappropriateRequest
+        default: throw .invalidArgument
         }
         return 0
     }

@@ -30,7 +30,7 @@ import Testing
 
     @Test func unknownRequestsAndHandles() {
         let junk = Request(rawValue: 0xAEFF)
-        #expect(client.failure { _ = try client.endpoint.ioctl(client.system, junk, 0) } == .inappropriateRequest)
+        #expect(client.failure { _ = try client.endpoint.ioctl(client.system, junk, 0) } == .invalidArgument)
         #expect(client.failure { _ = try client.endpoint.ioctl(client.machine, junk, 0) } == .inappropriateRequest)
         #expect(client.failure { _ = try client.endpoint.ioctl(client.machine, .getRegs, 0) } == .inappropriateRequest)
         // A known number with another size is another request.
