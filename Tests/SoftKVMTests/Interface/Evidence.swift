@@ -98,6 +98,7 @@ enum Evidence {
         ExitWalkTests/anExitComesToWhoAskedForIt HLT EXIT_HYPERCALL
         OptInTests/filteredMSRsAreExits X86_MSR_FILTER X86_USER_SPACE_MSR
         DeadlineTests/everyTimerFires TSC_DEADLINE_TIMER
+        IOAPICTests/level IOAPIC_POLARITY_IGNORED
         EndpointDeviceTests/clock ADJUST_CLOCK
         RarerRequestTests/aGuestWithAClockIsToldThatItWasStopped CLOCKSOURCE KVMCLOCK_CTRL
         RarerRequestTests/theMachinesFrequencyIsItsVCPUs VM_TSC_CONTROL
