@@ -7,6 +7,9 @@ import SoftKVM
 final class RawMachine {
     private let endpoint: any Endpoint
     private var handles: [HandleKind: Handle] = [:]
+    /// What else requests have made.
+    private var others: [Handle] = []
+    private static let makers: Set<Request> = [.createVM, .createVCPU, .getStatsFD, .createGuestMemfd]
 
     /// - Parameter prepare: what has to be done before there is a vCPU; its answers are left alone.
     init(_ hypervisor: Hypervisor, hasVCPU: Bool = true, prepare: (RawMachine) -> Void = { _ in }) throws {
@@ -19,6 +22,7 @@ final class RawMachine {
     }
 
     deinit {
+        for handle in others { endpoint.close(handle) }
         for kind in [HandleKind.vcpu, .machine, .system] {
             if let handle = handles[kind] { endpoint.close(handle) }
         }
@@ -40,7 +44,9 @@ final class RawMachine {
     func answer(_ kind: HandleKind, _ request: Request, _ argument: UInt = 0) -> Answer {
         guard let handle = handles[kind] else { return .error(.badFileDescriptor) }
         do throws(Errno) {
-            return .value(try endpoint.ioctl(handle, request, argument))
+            let value = try endpoint.ioctl(handle, request, argument)
+            if Self.makers.contains(request) { others.append(Handle(rawValue: value)) }
+            return .value(value)
         } catch {
             return .error(error)
         }
