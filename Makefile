@@ -1,7 +1,7 @@
 # One entry for everything. `make run` and `make test` also set up what a fresh Debian machine with Swift 6.3 needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long build bench lint format coverage sanitize fuzz fuzz-cpu instructions abi reserved setup guests clean
+.PHONY: help run test test-long build bench lint format coverage sanitize fuzz fuzz-cpu fuzz-client instructions abi reserved setup guests clean
 
 KERNEL ?= guests/vmlinuz
 INITRD ?= guests/initramfs
@@ -9,6 +9,7 @@ ARGS ?=
 SECONDS ?= 60
 SEED ?=
 FUZZ ?=
+SANITIZER ?=
 
 # Tests see into modules, which costs speed: they have a build of their own, so that neither build undoes the other.
 TEST = swift test -c release -Xswiftc -enable-testing --scratch-path .build-tests
@@ -76,6 +77,10 @@ UNSANITIZED = --skip BootTests --skip slotMemory --skip CPUOracleTests --skip Pr
 #   address of their own, which it keeps for itself, and the random ones, which it makes too slow.
 UNTHREADED = --skip IntegerOracleTests --skip IntegerProgramTests --skip FloatingPoint --skip HostileGuestTests
 
+SANITIZED_TEST = TSAN_OPTIONS=report_thread_leaks=0 LSAN_OPTIONS="suppressions=$(CURDIR)/scripts/address-sanitizer.supp" \
+	swift test --sanitize=$(SANITIZER) --scratch-path .build-$(SANITIZER) --disable-xctest \
+	$(if $(filter thread,$(SANITIZER)),-Xlinker $(CURDIR)/.build-thread/mutex.o)
+
 sanitize: setup ## Run the tests under the thread and address sanitizers
 	@mkdir -p .build-thread
 	clang -O -Wall -Wextra -Werror -c scripts/thread-sanitizer.c -o .build-thread/mutex.o
@@ -92,6 +97,13 @@ fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS; fin
 	$(BUILD) --product cpu-oracle
 	@mkdir -p findings
 	.build/release/cpu-oracle --seconds $(SECONDS) --folder findings $(if $(SEED),--seed $(SEED))
+
+# SANITIZER=thread or address: under that one.
+fuzz-client: setup ## Let hostile clients at the software hypervisor for SECONDS, from SEED
+	@[ "$(SANITIZER)" != thread ] || { mkdir -p .build-thread && \
+		clang -O -Wall -Wextra -Werror -c scripts/thread-sanitizer.c -o .build-thread/mutex.o; }
+	MARTLET_ALONE=1 MARTLET_LONG_TESTS=$(SECONDS) $(if $(SEED),MARTLET_SEED=$(SEED)) \
+		$(if $(SANITIZER),$(SANITIZED_TEST),$(TEST)) --filter HostileClientTests
 
 instructions: setup ## Write docs/instructions.md: what shows each instruction right
 	MARTLET_LONG_TESTS=1 MARTLET_INSTRUCTION_REPORT=$(CURDIR)/docs/instructions.md $(TEST) --filter CPUOracleTests/everyRowInEveryForm

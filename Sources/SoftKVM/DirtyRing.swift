@@ -153,11 +153,11 @@ extension VirtualMachine {
     }
 
     /// KVM_CAP_DIRTY_LOG_RING, of either name.
-    /// - Throws: EINVAL for a size that no ring has, a second time, and once there are vCPUs; E2BIG.
+    /// - Throws: EINVAL for a size that no ring has, and a second time; E2BIG.
     func checkDirtyRing(size: UInt64) throws(Errno) {
         guard DirtyRing.isValid(size: size) else { throw .invalidArgument }
         guard size <= UInt64(DirtyRing.maximumSize) else { throw .argumentListTooLong }
-        guard dirtyRingSize == 0, !hasVCPUs else { throw .invalidArgument }
+        guard dirtyRingSize == 0 else { throw .invalidArgument }
     }
 
     /// KVM_RESET_DIRTY_RINGS: the pages that clients have harvested are clean again.

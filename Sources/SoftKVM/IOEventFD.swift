@@ -12,14 +12,21 @@ final class EventDescriptor: Sendable {
 
     /// - Throws: EBADF for no descriptor, EINVAL for one that is no eventfd.
     init(_ number: Int32) throws(Errno) {
-        identity = try EventDescriptor.identity(of: number)
+        // First a descriptor that nobody else can close, or make another's.
         descriptor = fcntl(number, F_DUPFD_CLOEXEC, 0)
-        guard descriptor >= 0 else { throw Errno(rawValue: errno) }
+        guard descriptor >= 0 else { throw .badFileDescriptor }
+        do throws(Errno) {
+            identity = try EventDescriptor.identity(of: descriptor, known: number)
+        } catch {
+            close(descriptor)
+            throw error
+        }
     }
 
     deinit { close(descriptor) }
 
-    static func identity(of number: Int32) throws(Errno) -> UInt64 {
+    /// - Parameter known: the client's descriptor of it, if that is another.
+    static func identity(of number: Int32, known: Int32? = nil) throws(Errno) -> UInt64 {
         guard fcntl(number, F_GETFD) >= 0 else { throw .badFileDescriptor }
         let text = HostFile.read("/proc/self/fdinfo/\(number)", limit: 1024)
         var isEventDescriptor = false
@@ -32,8 +39,8 @@ final class EventDescriptor: Sendable {
             }
         }
         guard isEventDescriptor else { throw .invalidArgument }
-        // A kernel that gives no ids: the descriptor's number has to do.
-        return UInt64(UInt32(bitPattern: number)) | 1 << 63
+        // A kernel that gives no ids: the number of the client's descriptor has to do.
+        return UInt64(UInt32(bitPattern: known ?? number)) | 1 << 63
     }
 
     func signal() {

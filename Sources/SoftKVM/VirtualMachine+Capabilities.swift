@@ -11,13 +11,23 @@ extension VirtualMachine {
     func enable(_ argument: ClientArgument) throws(Errno) {
         let (capability, value) = try Capabilities.enabling(argument, on: .machine)
         switch capability {
-        case .splitIRQCHIP: try createChipset(.split(pins: Int(value)))
-        case .dirtyLogRing, .dirtyLogRingAcqRel: try checkDirtyRing(size: value)
-        case .x86DisableExits: guard !hasVCPUs else { throw .invalidArgument }
-        default: break
+        case .splitIRQCHIP:
+            try createChipset(.split(pins: Int(value)))
+            try remember(capability, value)
+        case .dirtyLogRing, .dirtyLogRingAcqRel:
+            try withoutVCPUs(otherwise: .invalidArgument) { () throws(Errno) in
+                try checkDirtyRing(size: value)
+                try remember(capability, value)
+            }
+        case .x86DisableExits:
+            try withoutVCPUs(otherwise: .invalidArgument) { () throws(Errno) in try remember(capability, value) }
+        default: try remember(capability, value)
         }
-        guard configuration.withLock({ $0.enable(capability, value) }) else { throw .invalidArgument }
         if let chipset { configure(chipset) }
+    }
+
+    private func remember(_ capability: Capability, _ value: UInt64) throws(Errno) {
+        guard configuration.withLock({ $0.enable(capability, value) }) else { throw .invalidArgument }
     }
 
     /// Tells the chipset what capabilities change in it.

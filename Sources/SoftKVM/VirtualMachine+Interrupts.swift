@@ -8,11 +8,16 @@ internal import Synchronization
 extension VirtualMachine {
     /// KVM_CREATE_IRQCHIP, and KVM_CAP_SPLIT_IRQCHIP.
     func createChipset(_ mode: Chipset.Mode) throws(Errno) {
-        guard controllers.withLock({ $0 == nil }) else { throw .fileExists }
-        if hasVCPUs {
-            if mode == .full { throw .invalidArgument }
-            throw .fileExists
+        guard chipset == nil else { throw .fileExists }
+        // No vCPU comes meanwhile, nor another chipset.
+        try withoutVCPUs(otherwise: mode == .full ? .invalidArgument : .fileExists) { () throws(Errno) in
+            guard controllers.withLock({ $0 == nil }) else { throw .fileExists }
+            let made = try makeControllers(mode)
+            controllers.withLock { $0 = made }
         }
+    }
+
+    private func makeControllers(_ mode: Chipset.Mode) throws(Errno) -> Controllers {
         let loop = try EventLoop()
         let bells = DoorbellDirectory()
         let resamplers = Resamplers()
@@ -22,13 +27,7 @@ extension VirtualMachine {
         chipset.setBootProcessor(Int(configuration.withLock { $0.bootVCPU }))
         configure(chipset)
         try loop.start(chipset)
-        let made = Controllers(chipset: chipset, loop: loop, irqfds: IRQFDs(chipset, loop, resamplers), bells: bells)
-        let isFirst = controllers.withLock { controllers in
-            if controllers != nil { return false }
-            controllers = made
-            return true
-        }
-        guard isFirst else { throw .fileExists }
+        return Controllers(chipset: chipset, loop: loop, irqfds: IRQFDs(chipset, loop, resamplers), bells: bells)
     }
 
     var chipset: Chipset? { controllers.withLock { $0?.chipset } }

@@ -54,6 +54,21 @@ final class VirtualMachine: Sendable {
 
     var hasVCPUs: Bool { vcpus.withLock { !$0.isEmpty } }
 
+    /// Does what has to come before the first vCPU; none is made meanwhile.
+    /// - Throws: `error` where there are vCPUs, else what `body` throws.
+    func withoutVCPUs(otherwise error: Errno, _ body: () throws(Errno) -> Void) throws(Errno) {
+        let failure: Errno? = vcpus.withLock { vcpus in
+            guard vcpus.isEmpty else { return error }
+            do throws(Errno) {
+                try body()
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let failure { throw failure }
+    }
+
     var allVCPUs: [VirtualCPU] { vcpus.withLock { Array($0.values) } }
 
     func vcpu(_ id: UInt32) -> VirtualCPU? { vcpus.withLock { $0[id] } }
