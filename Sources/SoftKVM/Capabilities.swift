@@ -14,7 +14,7 @@ struct CapabilityOffer: Sendable {
         init(integerLiteral value: Int32) { self = .value(value) }
     }
 
-    /// Which first arguments KVM_ENABLE_CAP takes; another is EINVAL.
+    /// Which first arguments KVM_ENABLE_CAP takes.
     enum Argument: Sendable {
         /// These bits, which replace those of an earlier call.
         case bits(UInt64)
@@ -22,15 +22,22 @@ struct CapabilityOffer: Sendable {
         case stickyBits(UInt64)
         case oneOf([UInt64])
         case atMost(UInt64)
+        /// A power of two of bytes, a page at least, in the low 32 bits, which alone count.
+        case ringSize(atMost: Int)
         /// Any.
         case any
 
-        func takes(_ value: UInt64) -> Bool {
+        /// What another is refused with.
+        func refusal(of value: UInt64) -> Errno? {
             switch self {
-            case .bits(let bits), .stickyBits(let bits): value & ~bits == 0
-            case .oneOf(let values): values.contains(value)
-            case .atMost(let limit): value <= limit
-            case .any: true
+            case .bits(let bits), .stickyBits(let bits): return value & ~bits == 0 ? nil : .invalidArgument
+            case .oneOf(let values): return values.contains(value) ? nil : .invalidArgument
+            case .atMost(let limit): return value <= limit ? nil : .invalidArgument
+            case .ringSize(let limit):
+                let size = UInt32(truncatingIfNeeded: value)
+                guard size >= 4096, size.nonzeroBitCount == 1 else { return .invalidArgument }
+                return Int(size) <= limit ? nil : .argumentListTooLong
+            case .any: return nil
             }
         }
     }
@@ -59,6 +66,9 @@ enum Capabilities {
     /// KVM_GUESTDBG_*: enable, single-step, software and hardware breakpoints, injected #DB and #BP, BLOCKIRQ.
     private static let guestDebug: Int32 = 3 | 0x10000 | 0x20000 | 0x40000 | 0x80000 | 0x100000
 
+    private static let ring = CapabilityOffer.Answer.value(Int32(DirtyRing.maximumSize))
+    private static let ringSize = CapabilityOffer.Argument.ringSize(atMost: DirtyRing.maximumSize)
+
     static let offers: [CapabilityOffer] = [
         // Handles
         .init(.checkExtensionVM), .init(.enableCap), .init(.enableCapVM), .init(.immediateExit), .init(.syncRegs, 7),
@@ -72,8 +82,7 @@ enum Capabilities {
         // KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE, and with it _INITIALLY_SET.
         .init(.manualDirtyLogProtect2, 3, taking: .oneOf([0, 1, 3])),
         // By either name: on x86 stores are seen in order.
-        .init(.dirtyLogRing, .value(Int32(DirtyRing.maximumSize)), taking: .any),
-        .init(.dirtyLogRingAcqRel, .value(Int32(DirtyRing.maximumSize)), taking: .any),
+        .init(.dirtyLogRing, ring, taking: ringSize), .init(.dirtyLogRingAcqRel, ring, taking: ringSize),
 
         // Interrupts
         .init(.irqchip), .init(.pit), .init(.pit2), .init(.pitState2), .init(.reinjectControl), .init(.setBootCPUID),
@@ -132,8 +141,9 @@ enum Capabilities {
         let capability = Capability(rawValue: record.load(0))
         let value: UInt64 = record.load(8)
         guard record.load(4, as: UInt32.self) == 0, capability.enabledOn == handle,
-            let accepted = offer(capability)?.argument, accepted.takes(value)
+            let accepted = offer(capability)?.argument
         else { throw .invalidArgument }
+        if let refusal = accepted.refusal(of: value) { throw refusal }
         return (capability, value)
     }
 }

@@ -64,9 +64,6 @@ internal import Synchronization
         close(file)
     }
 
-    /// What KVM_CAP_DIRTY_LOG_RING takes: a power of two, of a page at least, with room for more than the reserve.
-    static func isValid(size: UInt64) -> Bool { size >= 4096 && size.nonzeroBitCount == 1 }
-
     /// - Throws: EINVAL for what is not pages of the ring.
     func piece(length: Int, offset: Int) throws(Errno) -> MappingPiece {
         let start = offset - DirtyRing.firstPage * 4096
@@ -149,15 +146,9 @@ extension VirtualCPU {
 extension VirtualMachine {
     /// How many bytes each vCPU's ring has; 0 where pages are logged in bitmaps.
     var dirtyRingSize: UInt64 {
-        configuration.withLock { max($0.enabled[.dirtyLogRing] ?? 0, $0.enabled[.dirtyLogRingAcqRel] ?? 0) }
-    }
-
-    /// KVM_CAP_DIRTY_LOG_RING, of either name.
-    /// - Throws: EINVAL for a size that no ring has, and a second time; E2BIG.
-    func checkDirtyRing(size: UInt64) throws(Errno) {
-        guard DirtyRing.isValid(size: size) else { throw .invalidArgument }
-        guard size <= UInt64(DirtyRing.maximumSize) else { throw .argumentListTooLong }
-        guard dirtyRingSize == 0 else { throw .invalidArgument }
+        configuration.withLock {
+            max($0.enabled[.dirtyLogRing] ?? 0, $0.enabled[.dirtyLogRingAcqRel] ?? 0) & 0xFFFF_FFFF
+        }
     }
 
     /// KVM_RESET_DIRTY_RINGS: the pages that clients have harvested are clean again.

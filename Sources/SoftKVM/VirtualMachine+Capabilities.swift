@@ -16,7 +16,8 @@ extension VirtualMachine {
             try remember(capability, value)
         case .dirtyLogRing, .dirtyLogRingAcqRel:
             try withoutVCPUs(otherwise: .invalidArgument) { () throws(Errno) in
-                try checkDirtyRing(size: value)
+                // Once, by either name.
+                guard dirtyRingSize == 0 else { throw .invalidArgument }
                 try remember(capability, value)
             }
         case .x86DisableExits:

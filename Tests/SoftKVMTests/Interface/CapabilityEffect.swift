@@ -72,6 +72,22 @@ struct CapabilityEffect: Sendable {
             try enable.on(cpu)
             return try outcome(&cpu)
         },
+        .exitOnEmulationFailure: .init(
+            argument: 1, without: "KVM_EXIT_SHUTDOWN", with: "KVM_EXIT_INTERNAL_ERROR",
+            kernels: "its emulator has no code of level 3"
+        ) { hypervisor, enable in
+            // Level 3 where there is no memory: #UD, which has no gate.
+            let machine = try TestMachine(hypervisor, source: "hlt") { try enable.on($0) }
+            var cpu = try machine.makeCPU(at: 0x20_0000)
+            try cpu.update {
+                $0.cs.selector |= 3
+                $0.cs.dpl = 3
+                $0.ss.selector |= 3
+                $0.ss.dpl = 3
+            }
+            try cpu.run()
+            return cpu.exit.reason.name
+        },
         .x86DisableExits: .init(
             argument: 2, without: "halt", with: "no halt",
             kernels: "its emulator looks neither at this nor at the shadow of STI"

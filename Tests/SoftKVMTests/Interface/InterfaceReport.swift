@@ -103,6 +103,7 @@ enum InterfaceReport {
         case .stickyBits(let bits): "bits \(hexadecimal(bits)), which stay on"
         case .oneOf(let values): values.map { "\($0)" }.joined(separator: ", ")
         case .atMost(let limit): "0 to \(limit)"
+        case .ringSize(let limit): "powers of two from 4096 to \(limit)"
         case .any: "any"
         }
     }
