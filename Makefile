@@ -66,8 +66,8 @@ coverage: setup ## Run the tests and say what they reach
 
 # Threads of a command that a signal has ended are not waited for: no leak. What the sanitizers leave out, by name:
 # - BootTests: a kernel's boot, which an unoptimised interpreter takes too long for.
-# - slotMemory…, memoryThatGoes…: memory that goes under the guest. The fault is caught and the frames between are abandoned, which the
-#   sanitizers, who count entries and exits of functions, can't follow.
+# - slotMemory…, memoryThatGoes…: memory that goes under the guest. The fault is caught and the frames between are abandoned,
+#   which the sanitizers, who count entries and exits of functions, can't follow.
 # - CPUOracleTests: the process that executes their cases natively needs the low addresses, which the sanitizers keep for
 #   themselves.
 # - XCTest, which has no test here: it leaks its own objects.
