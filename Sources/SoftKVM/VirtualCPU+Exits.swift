@@ -175,6 +175,8 @@ extension VirtualCPU {
 
     /// At most 15 bytes at RIP, as far as there is memory.
     private var instructionBytes: [UInt8] {
+        world.enter(doorbell)
+        defer { world.leave(doorbell) }
         let base = processor.state.segments[Int(SegmentName.cs.rawValue)].base
         var bytes: [UInt8] = []
         while bytes.count < 15 {

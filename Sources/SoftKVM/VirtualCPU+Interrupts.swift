@@ -60,9 +60,7 @@ extension VirtualCPU {
     /// struct kvm_translation { linear_address, physical_address, valid, writeable, usermode }.
     func translate(_ argument: ClientArgument) throws(Errno) {
         var record = Record(try argument.loadBytes(24))
-        world.enter(doorbell)
         let physical = physicalAddress(record.load(0))
-        world.leave(doorbell)
         record.store(physical ?? .max, 8)
         record.store(UInt8(physical == nil ? 0 : 1), 16)
         record.store(UInt8(1), 17)

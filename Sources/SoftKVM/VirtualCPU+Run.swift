@@ -20,6 +20,8 @@ extension VirtualCPU {
         let dirty = run.dirtyRegs
         guard (valid | dirty) & ~SyncRegisters.all == 0 else { throw .invalidArgument }
         if dirty != 0 {
+            world.enter(doorbell)
+            defer { world.leave(doorbell) }
             try loadSyncRegisters(dirty)
             run.dirtyRegs = 0
         }

@@ -72,9 +72,7 @@ extension VirtualCPU {
     func setTaskPriorityWord(_ argument: ClientArgument) throws(Errno) {
         guard let chipset else { throw .invalidArgument }
         let address: UInt64 = try argument.load()
-        world.enter(doorbell)
         let isUsable = address == 0 || machine.isWritable(address, 4)
-        world.leave(doorbell)
         guard isUsable else { throw .invalidArgument }
         taskPrioritySharing.wordAddress = address
         taskPrioritySharing.shown = nil

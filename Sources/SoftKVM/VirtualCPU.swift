@@ -109,7 +109,12 @@ final class VirtualCPU: @unchecked Sendable {
     }
 
     func ioctl(_ request: Request, _ argument: ClientArgument) throws(Errno) -> Int32 {
-        try mutex.withLock { _ throws(Errno) in try locked(request, argument) }
+        // Inside guest code's gate, since registers are checked against guest memory, and clocks are written to it.
+        try mutex.withLock { _ throws(Errno) in
+            world.enter(doorbell)
+            defer { world.leave(doorbell) }
+            return try locked(request, argument)
+        }
     }
 
     /// Which instructions end KVM_RUN before they have an effect.

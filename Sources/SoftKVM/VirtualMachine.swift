@@ -83,7 +83,15 @@ final class VirtualMachine: Sendable {
             guard vcpus.count < Capabilities.maximumVCPUs else { return .failure(.invalidArgument) }
             guard vcpus[id] == nil else { return .failure(.fileExists) }
             do throws(Errno) {
-                let vcpu = try VirtualCPU(self, id: id, controllers: controllers.withLock { $0 })
+                // It looks at guest memory before it has a place at the gate.
+                let made: Result<VirtualCPU, Errno> = slots.withLock { _ in
+                    do throws(Errno) {
+                        return .success(try VirtualCPU(self, id: id, controllers: controllers.withLock { $0 }))
+                    } catch {
+                        return .failure(error)
+                    }
+                }
+                let vcpu = try made.get()
                 vcpus[id] = vcpu
                 return .success(vcpu)
             } catch {
