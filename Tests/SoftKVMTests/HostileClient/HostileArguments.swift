@@ -27,6 +27,11 @@ extension HostileDraw {
             put(UInt64(below(8)) << 17, 8, at: 8, &bytes)
             put(UInt64(below(9)) << 17, 8, at: 16, &bytes)
         }
+        if [Request.setUserMemoryRegion, .setUserMemoryRegion2].contains(request) {
+            // A guest is shown the client's memory and what is reserved behind it; larger sizes only where they are refused.
+            let size = bytes[16..<24].reversed().reduce(0) { $0 << 8 | UInt64($1) }
+            if size > UInt64(HostileMemory.size), size < 1 << 48 { put(UInt64(HostileMemory.size), 8, at: 16, &bytes) }
+        }
         if request == .enableCap, chance(80) {
             let capability = pick(HostileDraw.enabled) ?? .irqchip
             put(UInt64(capability.rawValue), 4, at: 0, &bytes)

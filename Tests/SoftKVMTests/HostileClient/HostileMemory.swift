@@ -5,19 +5,21 @@ import Glibc
 /// An address range of the client's own, whatever becomes of what is mapped in it.
 final class HostileMemory: Sendable {
     static let size = 1 << 20
+    /// Behind it no memory ever comes: what a slot or an answer reaches beyond the end is nobody else's.
+    private static let reserved = 3 << 20
     /// Reserved addresses, from init to deinit; whether there is memory behind changes at any time.
     private let base: UInt
     private let file: Int32
 
     init() {
         let reserve = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
-        base = UInt(bitPattern: unsafe mmap(nil, HostileMemory.size, PROT_NONE, reserve, -1, 0))
+        base = UInt(bitPattern: unsafe mmap(nil, HostileMemory.reserved, PROT_NONE, reserve, -1, 0))
         file = unsafe memfd_create("hostile", UInt32(MFD_CLOEXEC))
         giveBack()
     }
 
     deinit {
-        unsafe munmap(place(0), HostileMemory.size)
+        unsafe munmap(place(0), HostileMemory.reserved)
         close(file)
     }
 
