@@ -117,7 +117,8 @@ enum ExitWalk {
                     done
                     """,
                 ask: { try $0.enable(.dirtyLogRing(bytes: 4096)) },
-                equip: { try $0.machine.setFlags(.logDirtyPages, of: $0.high) })),
+                equip: { try $0.machine.setFlags(.logDirtyPages, of: $0.high) },
+                emulators: "it emulates, and looks at its ring only where it enters its guest anew")),
         .x86BusLock: .notGiven("a locked access is not told from another"),
         .notify: .notGiven("no guest can keep events from the hypervisor"),
         .hyperV: .notGiven("there is no Hyper-V"),
