@@ -1,5 +1,6 @@
 // A client of several threads that share their handles, stale ones among them.
 
+import Dispatch
 import Glibc
 import KVMABI
 import SoftKVM
@@ -21,6 +22,7 @@ final class HostileClient: @unchecked Sendable {
     private let endpoint = SoftwareEndpoint()
     private let memory = HostileMemory()
     private let shared = Mutex(Shared())
+    private let runs = DispatchSemaphore(value: 0)
     private let seed: UInt64
     var forks = false
 
@@ -43,14 +45,17 @@ final class HostileClient: @unchecked Sendable {
             }
         }
         let kicker = HostileThread { [self] _ in
-            while threads.contains(where: { !$0.isDone }) {
+            while true {
+                // A thread is about to run a vCPU, or done.
+                runs.wait()
+                if threads.allSatisfy(\.isDone) { return }
                 for vcpu in shared.withLock({ $0.vcpus }) { endpoint.kick(vcpu) }
-                usleep(200)
                 // A run of a handle that is closed has no other end.
                 for thread in threads { thread.signal() }
-                usleep(200)
             }
         }
+        for thread in threads { thread.waitUntilDone() }
+        runs.signal()
         kicker.join()
         for thread in threads { thread.join() }
         end()
@@ -201,6 +206,7 @@ final class HostileClient: @unchecked Sendable {
         let handle = anyHandle(&draw)
         let argument: UInt = draw.chance(5) ? 1 : 0
         window.prepare()
+        runs.signal()
         note(.run) { _ = try endpoint.ioctl(handle, .run, argument, window: window) }
     }
 

@@ -1,5 +1,6 @@
 // A thread of a hostile client, whose runs a signal ends.
 
+import Dispatch
 import Glibc
 import SoftKVM
 import Synchronization
@@ -9,6 +10,7 @@ final class HostileThread: @unchecked Sendable {
     // SAFETY: made in init, joined once.
     private var thread = pthread_t()
     private let done = Atomic<Bool>(false)
+    private let ended = DispatchSemaphore(value: 0)
 
     private final class Body {
         let run: (RunWindow) -> Void
@@ -22,6 +24,7 @@ final class HostileThread: @unchecked Sendable {
             Body { [self] window in
                 run(window)
                 done.store(true, ordering: .releasing)
+                ended.signal()
             })
         let failed = unsafe pthread_create(
             &thread, nil,
@@ -38,6 +41,8 @@ final class HostileThread: @unchecked Sendable {
             }, body.toOpaque())
         precondition(failed == 0, "no thread")
     }
+
+    func waitUntilDone() { ended.wait() }
 
     var isDone: Bool { done.load(ordering: .acquiring) }
 
