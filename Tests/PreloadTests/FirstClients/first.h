@@ -80,6 +80,17 @@ static struct first_regs get_regs(void) {
 
 static void set_regs(struct first_regs regs) { CHECK(ioctl(kvm, FIRST_SET_REGS, &regs) == 0); }
 
+// Code at 1000H, in real-address mode with CS at 0.
+__attribute__((unused)) static void start_real(const void *code, size_t size) {
+    memcpy(memory + 0x1000, code, size);
+    struct first_sregs sregs = {0};
+    CHECK(ioctl(kvm, FIRST_GET_SREGS, &sregs) == 0);
+    sregs.cs.base = 0;
+    sregs.cs.selector = 0;
+    CHECK(ioctl(kvm, FIRST_SET_SREGS, &sregs) == 0);
+    set_regs((struct first_regs){.rip = 0x1000, .rsp = 0x4000, .rflags = 2});
+}
+
 // Runs to the next exit; then neither is set.
 __attribute__((unused)) static uint32_t go(void) {
     CHECK(ioctl(kvm, FIRST_RUN, &run) == 0);

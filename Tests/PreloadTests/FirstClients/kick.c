@@ -23,13 +23,7 @@ int main(void) {
     runner = pthread_self();
     struct sigaction action = {.sa_handler = handle};
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    memcpy(memory + 0x1000, code, sizeof code);
-    struct first_sregs sregs = {0};
-    CHECK(ioctl(kvm, FIRST_GET_SREGS, &sregs) == 0);
-    sregs.cs.base = 0;
-    sregs.cs.selector = 0;
-    CHECK(ioctl(kvm, FIRST_SET_SREGS, &sregs) == 0);
-    set_regs((struct first_regs){.rip = 0x1000, .rsp = 0x4000, .rflags = 2});
+    start_real(code, sizeof code);
     for (int round = 1; round <= 3; round++) {
         memory[RUNS] = 0;
         pthread_t thread;

@@ -40,16 +40,10 @@ static void debug(struct first_debug wanted) { CHECK(ioctl(kvm, FIRST_DEBUG_GUES
 
 int main(void) {
     make_machine(0x10000);
-    memcpy(memory + START, guest, guest_end - guest);
     memcpy(memory + TEXT, "pagingLONG", 10);
     map_pages();
     uint64_t end = START + (last - guest);
-    struct first_sregs sregs = {0};
-    CHECK(ioctl(kvm, FIRST_GET_SREGS, &sregs) == 0);
-    sregs.cs.base = 0;
-    sregs.cs.selector = 0;
-    CHECK(ioctl(kvm, FIRST_SET_SREGS, &sregs) == 0);
-    set_regs((struct first_regs){.rip = START, .rsp = 0x4000, .rflags = 2});
+    start_real(guest, guest_end - guest);
     for (;;) {
         switch (go()) {
         case EXIT_IO:

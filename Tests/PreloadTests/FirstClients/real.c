@@ -17,14 +17,8 @@ static const uint8_t code[] = {
 
 int main(void) {
     make_machine(0x10000);
-    memcpy(memory + 0x1000, code, sizeof code);
     memcpy(memory + 0x2000, "hello", 5);
-    struct first_sregs sregs = {0};
-    CHECK(ioctl(kvm, FIRST_GET_SREGS, &sregs) == 0);
-    sregs.cs.base = 0;
-    sregs.cs.selector = 0;
-    CHECK(ioctl(kvm, FIRST_SET_SREGS, &sregs) == 0);
-    set_regs((struct first_regs){.rip = 0x1000, .rsp = 0x4000, .rflags = 2});
+    start_real(code, sizeof code);
     for (;;) {
         switch (go()) {
         case EXIT_IO:
