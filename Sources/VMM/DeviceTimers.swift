@@ -31,14 +31,16 @@ final class DeviceTimers: Sendable {
     func noteChange() { changed.signal() }
 
     func stop() {
-        stopping.store(true, ordering: .relaxed)
+        stopping.store(true, ordering: .releasing)
         changed.signal()
     }
 
     /// The thread's body.
     func run() {
-        while !stopping.load(ordering: .relaxed) {
+        while true {
             _ = changed.drain()
+            // After the drain, which would take away the word of who stops it in between.
+            if stopping.load(ordering: .acquiring) { return }
             let devices = devices.withLock { $0 }
             for device in devices { device.advance() }
             let now = HostClock.devices.monotonic()
