@@ -100,6 +100,12 @@ extension VirtualProcessor {
 
     // MARK: Between instructions
 
+    /// The debug exit that an instruction has earned, which is the client's before anything else is done.
+    public func takeDebugExit() -> ProcessorExit? {
+        defer { debugExit = nil }
+        return debugExit
+    }
+
     /// Does what is due before the next instruction, in the order of table 6-2; while instructions have to go one by one,
     /// executes them here. Nil: blocks may run.
     func attend() -> ProcessorExit? {
@@ -108,10 +114,7 @@ extension VirtualProcessor {
                 stuck = false
                 return .internalError(suberror: 3)
             }
-            if let exit = debugExit {
-                debugExit = nil
-                return exit
-            }
+            if let exit = takeDebugExit() { return exit }
             if let exit = serveRequests() { return exit }
             if cpu.state.pendingException.isPending {
                 if let exit = deliverPendingException() { return exit }
@@ -290,7 +293,7 @@ extension VirtualProcessor {
 
     /// After an instruction that was executed by itself: the debug traps that it has earned. `trap`: TF was set before it.
     func afterInstruction(trap: Bool) {
-        let trap = trap && !trapSuppressed
+        let trap = trapFollows ?? trap
         guard trap || isStepping else { return }
         // MOV SS holds traps back for one instruction.
         if cpu.state.interruptShadow & 2 != 0 { return }

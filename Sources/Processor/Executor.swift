@@ -90,7 +90,7 @@ extension VirtualProcessor {
     func step() -> ProcessorExit? {
         let stop: Stop
         let trap = cpu.state.systemFlags & RFLAGS.TF.rawValue != 0
-        trapSuppressed = false
+        trapFollows = nil
         transaction.rewind()
         transaction.isCareful = true
         // A shadow lasts for one instruction; one that makes a new shadow sets it again.

@@ -96,7 +96,7 @@ extension CPU {
     {
         try deliver(Event(vector: vector, origin: origin), next: followingRIP(cursor))
         // The handler is entered with TF clear, and no single-step trap comes of the instruction itself.
-        processor.trapSuppressed = true
+        processor.trapFollows = false
     }
 
     func interrupt(_ cursor: OpCursor) -> UInt {

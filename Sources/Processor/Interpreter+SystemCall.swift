@@ -49,8 +49,8 @@ extension CPU {
                 let flags = rflags & ~RFLAGS.RF.rawValue
                 rcx = next
                 self[11] = flags
-                processor.trapSuppressed = state.sfmask & RFLAGS.TF.rawValue != 0
                 rflags = flags & ~state.sfmask
+                processor.trapFollows = hasFlag(.TF)
                 state.rip = fromLong ? state.lstar : state.cstar
                 setFlatSegments(code: selector, stack: stack, cpl: 0, isLong: true)
             } else {
@@ -72,8 +72,11 @@ extension CPU {
             let toLong = cursor.op.operandSize == 8
             if toLong { guard CPU.isCanonical(rcx) else { throw .generalProtection } }
             if isLongMode {
+                // Unlike IRET's, a TF that is set here traps before anything else is executed.
+                if self[11] & RFLAGS.TF.rawValue != 0, !processor.transaction.isCareful { throw .careful }
                 let kept: UInt64 = 0x3C_7FD7
                 rflags = self[11] & kept | RFLAGS.fixed.rawValue
+                processor.trapFollows = hasFlag(.TF)
             } else {
                 state.systemFlags |= RFLAGS.IF.rawValue
             }

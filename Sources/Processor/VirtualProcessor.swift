@@ -78,8 +78,9 @@ internal import X86
     var heldRequests: ExitRequest = []
     /// Breakpoints that the running instruction's accesses hit: bits of DR6.
     var breakpointHits: UInt64 = 0
-    /// The running instruction has used up its single-step trap (INT n, SYSCALL that masks TF).
-    var trapSuppressed = false
+    /// Whether a single-step trap follows the running instruction, where that isn't TF's as it was before: INT n has used it up,
+    /// SYSCALL and SYSRET go by TF as they leave it.
+    var trapFollows: Bool?
     /// A debug exit for the client at the next boundary.
     var debugExit: ProcessorExit?
     /// An event needed memory that only userspace can answer for.

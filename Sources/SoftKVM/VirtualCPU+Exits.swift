@@ -73,6 +73,8 @@ extension VirtualCPU {
                 return true
             }
             mpState = .halted
+            // A client that steps sees the step; the wait comes after it.
+            if let exit = processor.takeDebugExit() { return try leaves(on: exit) }
             return false
         case .shutdown: run.leave(with: ExitWitness(.shutdown))
         case .debug(let vector, let dr6, let dr7, let pc):

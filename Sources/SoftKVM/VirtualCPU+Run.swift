@@ -130,7 +130,7 @@ extension VirtualCPU {
         statistics.set(.blocking, 1)
         defer { statistics.set(.blocking, 0) }
         doorbell.wait {
-            if doorbell.isKicked { return true }
+            if doorbell.isKicked || hasPendingException { return true }
             guard let status = doorbell.status else { return queuedInterrupt != nil || pendingNMIs > 0 }
             let pending = status.pending
             if mpState != .halted { return !pending.isDisjoint(with: [.initialize, .startUp]) }
@@ -141,9 +141,12 @@ extension VirtualCPU {
             return hasDeliverableInterrupt
         }
         guard mpState == .halted else { return }
-        if pendingNMIs > 0 || hasDeliverableInterrupt { mpState = .runnable }
+        if pendingNMIs > 0 || hasPendingException || hasDeliverableInterrupt { mpState = .runnable }
         if mpState == .runnable { statistics.count(.haltWakeups) }
     }
+
+    /// The single-step trap of HLT, say: debug exceptions end the wait. Intel SDM vol. 2, HLT.
+    private var hasPendingException: Bool { processor.state.pendingException.isPending }
 
     private var hasDeliverableInterrupt: Bool {
         guard processor.rflags & 1 << 9 != 0 else { return false }

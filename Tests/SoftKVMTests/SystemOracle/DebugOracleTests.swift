@@ -13,7 +13,7 @@ private struct Kinds {
     var size: Int { mode.operandSize }
     var stackSize: Int { mode == .long ? 8 : size }
 
-    static let count: UInt64 = 28
+    static let count: UInt64 = 29
 
     private func memory(_ code: [UInt8], _ kinds: [Touch.Kind], _ size: Int, _ run: @escaping (inout Model) -> Void)
         -> WatchedInstruction
@@ -185,6 +185,7 @@ private struct Kinds {
                     model.commit(stack)
                     model.state.general.rax = Kinds.merge(model.state.general.rax, value, stackSize)
                 })
+        case 28 where mode == .long && cpl == 0: return systemReturn
         case 27: return straight([0xF8]) { (model: inout Model) throws(Fault) in model.set(1, false) }
         default: return straight([0x90])
         }
@@ -223,6 +224,15 @@ private struct Kinds {
             code: [0x0F, 0x05], takesTrap: true, leaves: true,
             run: { (model: inout Model) throws(Fault) in try model.syscall(amd: OracleMachine.isAMD) })
     }
+
+    /// A TF that it sets traps at once, unlike IRET's: the comment on can_sysret in Linux's arch/x86/entry/syscall_64.c.
+    private var systemReturn: WatchedInstruction {
+        WatchedInstruction(
+            code: [0x48, 0x0F, 0x07], goesByNewTF: true, leaves: true,
+            run: { (model: inout Model) throws(Fault) in
+                try model.sysret(wide: true, amd: OracleMachine.isAMD)
+            })
+    }
 }
 
 extension CaseMode {
@@ -260,11 +270,13 @@ struct DebugOracleTests {
             var number = choices.next(Kinds.count)
             // Whether traps stay held over a fault, or over a second load of SS, is nowhere said.
             let isHeld = instructions.last?.holdsTraps ?? false
-            if isHeld, [12, 13, 15, 19, 20, 23, 24, 25].contains(number) { number = 1 }
+            if isHeld, [12, 13, 15, 19, 20, 23, 24, 25, 28].contains(number) { number = 1 }
             // What POP brings may be a null selector, and memory operands are not checked here.
             if number == 20, numbers.contains(26) { number = 0 }
             // IRET wants its frame at the top.
             if number == 15, numbers.contains(where: { [11, 14, 26].contains($0) }) { number = 0 }
+            // SYSRET wants RCX as it is.
+            if number == 28, numbers.contains(where: { [3, 4, 5, 8, 9].contains($0) }) { number = 0 }
             guard let instruction = kinds.make(number) else { continue }
             numbers.append(number)
             instructions.append(instruction)
@@ -276,6 +288,10 @@ struct DebugOracleTests {
         fill(&setup, kinds, &choices, next: Layout.code + UInt64(code.count))
         let places = instructions.indices.map { index in
             Layout.code + UInt64(instructions[..<index].map(\.code.count).reduce(0, +))
+        }
+        if numbers.last == 28 {
+            setup.state.general.rcx = Layout.target
+            setup.state.general.r11 = 2 | (choices.one(in: 2) ? 0x100 : 0) | (choices.one(in: 4) ? 1 << 16 : 0)
         }
         debugRegisters(&setup, &choices, places: places + [Layout.code + UInt64(code.count)])
         let debug = setup.state.debug
@@ -317,7 +333,8 @@ struct DebugOracleTests {
             setup.putFrame([image, image, image], size: kinds.stackSize)
         }
         setup.state.special.efer |= kinds.mode == .long ? 1 : 0
-        setup.state.msrs[CallMSR.star.rawValue] = UInt64(Selectors.code64[0]) << 32
+        setup.state.msrs[CallMSR.star.rawValue] =
+            UInt64(Selectors.code64[0]) << 32 | UInt64(Selectors.code32[3] & ~3) << 48
         setup.state.msrs[CallMSR.lstar.rawValue] = Layout.target
         setup.state.msrs[CallMSR.fmask.rawValue] = 0x4_0700
     }

@@ -88,7 +88,7 @@ struct KernelDeviation: Sendable {
             section: "vol. 2, IRET, operation"
         ) { $0.setup.mode.isLong && ($0.opcode == [0xCF] || ($0.setup.isWatched && $0.setup.code.contains(0xCF))) },
         KernelDeviation(name: "SYSRET is SYSEXIT's selector, flags and checks", section: "vol. 2, SYSRET, operation") {
-            $0.opcode == [0x0F, 0x07]
+            $0.opcode == [0x0F, 0x07] || ($0.setup.isWatched && $0.setup.code.suffix(2) == [0x0F, 0x07])
         },
         KernelDeviation(name: "SYSEXIT of IA-32e mode whatever the vendor", section: "AMD APM vol. 3, SYSEXIT") {
             $0.setup.mode.isLong && $0.opcode == [0x0F, 0x35]

@@ -18,6 +18,8 @@ struct WatchedInstruction {
     var touches: (Model) -> [Touch] = { _ in [] }
     /// It takes the single-step trap with it: INT n and its kin, and SYSCALL where it masks TF.
     var takesTrap = false
+    /// SYSRET: the trap is TF's as it leaves it.
+    var goesByNewTF = false
     /// MOV SS and POP SS: traps wait for the end of the next instruction.
     var holdsTraps = false
     /// What follows it in memory is not what is executed next.
@@ -114,7 +116,8 @@ extension Model {
             held |= breakpoints(touches)
             isShadowed = instruction.holdsTraps
             if isShadowed { return false }
-            let bits = held | (instruction.takesTrap ? 0 : trap)
+            let newTrap = flag(1 << 8) ? Model.singleStep : 0
+            let bits = held | (instruction.takesTrap ? 0 : instruction.goesByNewTF ? newTrap : trap)
             if bits != 0 {
                 held = 0
                 raiseDebug(bits)
