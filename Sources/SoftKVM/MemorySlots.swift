@@ -80,6 +80,9 @@ struct MemorySlots {
         let slot = MemorySlot(
             guestAddress: change.guestAddress, size: change.size, userAddress: change.userAddress, flags: change.flags,
             pages: pages)
+        var changed = slots
+        changed[id] = slot
+        try MemorySlots.shareCode(changed)
         if slot.isLogging != (old?.isLogging ?? false) {
             // A log begins clean, or with every page in it (KVM_DIRTY_LOG_INITIALLY_SET).
             for word in 0..<pages.dirtyWordCount { _ = pages.takeDirty(word: word) }
@@ -88,8 +91,38 @@ struct MemorySlots {
                 for page in 0..<pages.pageCount { pages.markDirty(page) }
             }
         }
-        slots[id] = slot
+        slots = changed
         return true
+    }
+
+    /// Code that is decoded through one slot may be changed through another that shows the same memory.
+    private static func shareCode(_ slots: [UInt16: MemorySlot]) throws(Errno) {
+        let sorted = slots.values.sorted { $0.userAddress < $1.userAddress }
+        var first = 0
+        while first < sorted.count {
+            let start = sorted[first].userAddress
+            var end = start + sorted[first].size
+            var next = first + 1
+            while next < sorted.count, sorted[next].userAddress < end {
+                end = max(end, sorted[next].userAddress + sorted[next].size)
+                next += 1
+            }
+            try shareCode(sorted[first..<next], start, end)
+            first = next
+        }
+    }
+
+    /// The same for slots of one stretch of memory.
+    private static func shareCode(_ slots: ArraySlice<MemorySlot>, _ start: UInt64, _ end: UInt64) throws(Errno) {
+        guard slots.count > 1, let code = slots.first?.pages.code else { return }
+        let places = slots.map { Int(($0.userAddress - start) >> 12) }
+        let offset = slots.first?.pages.firstCodePage ?? 0
+        let isShared = zip(slots, places).allSatisfy {
+            $0.pages.code === code && $0.pages.firstCodePage == offset + $1
+        }
+        if isShared { return }
+        guard let all = CodeLines(pageCount: Int((end - start) >> 12)) else { throw .outOfMemory }
+        for (slot, place) in zip(slots, places) { slot.pages.use(all, from: place) }
     }
 
     /// What the processors see.

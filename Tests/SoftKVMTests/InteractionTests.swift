@@ -271,6 +271,48 @@ struct InteractionTests {
         }
     }
 
+    /// Two slots that show the same memory, and two that overlap in it by a page: a store through one changes the code that is
+    /// executed through the other at once, as on a processor, which knows memory by one address.
+    @Test(arguments: hypervisors)
+    func codeThatIsChangedThroughAnotherSlotIsExecutedAnew(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov ebp, 0x501000
+                xor ebx, ebx
+                again:
+                call rbp
+                add ebx, eax
+                inc byte [0x600001]
+                call rbp
+                add ebx, eax
+                inc byte [0x700001]
+                dec ecx
+                jnz again
+                hlt
+                """)
+        let code = try GuestMemory(size: 3 * 4096)
+        try code.write([0xB8, 0, 0, 0, 0, 0xC3], at: 0x1000)  // mov eax, 0; ret
+        try machine.machine.addSlot(code, offset: 0, size: 0x2000, at: 0x50_0000)
+        try machine.machine.addSlot(code, offset: 0x1000, size: 0x2000, at: 0x60_0000)
+        let third = try machine.machine.addSlot(code, offset: 0x1000, size: 0x1000, at: 0x70_0000)
+        var cpu = try machine.makeCPU()
+        let rounds: UInt64 = 60
+        try cpu.update { $0.rcx = rounds }
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        // 0 + 1 + … + 119
+        #expect(try cpu.generalRegisters().rbx == rounds * (2 * rounds - 1))
+        // What is left still belongs together.
+        try machine.machine.remove(third)
+        try machine.machine.addSlot(code, offset: 0x1000, size: 0x1000, at: 0x70_0000)
+        try code.store(UInt8(0), at: 0x1001)
+        try cpu.update { ($0.rip, $0.rcx) = (Place.code, rounds) }
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try cpu.generalRegisters().rbx == rounds * (2 * rounds - 1))
+    }
+
     // MARK: Dirty log
 
     @Test(arguments: hypervisors)
