@@ -260,7 +260,7 @@ extension PIT8254 {
         let entersLegacy = flags & PITState.hpetLegacy == 0 && state.flags & PITState.hpetLegacy != 0
         channels.assign(state.channels)
         flags = state.flags
-        if channels[0].count == 0 { channels[0].count = 0x1_0000 }
+        for index in 0..<3 where channels[index].count == 0 { channels[index].count = 0x1_0000 }
         startTimer(now: now, disabled: entersLegacy)
     }
 }

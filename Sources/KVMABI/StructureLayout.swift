@@ -8,6 +8,11 @@ public struct StructureLayout: Sendable {
         public let name: String
         /// In bytes from the structure's beginning.
         public let offset: Int
+
+        public init(name: String, offset: Int) {
+            self.name = name
+            self.offset = offset
+        }
     }
 
     public let name: String

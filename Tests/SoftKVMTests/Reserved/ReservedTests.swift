@@ -57,6 +57,27 @@ struct ReservedDifference: Sendable {
         ReservedDifference(
             requests: ["KVM_SET_USER_MEMORY_REGION"], fields: ["guest_phys_addr"],
             reason: "the highest address is that of the host's page tables with the kernel, 48 bits here"),
+        ReservedDifference(
+            requests: ["KVM_SET_LAPIC"],
+            fields: ["before_id", "*.reserved", "isr[1…7]", "tmr[1…7]", "irr[1…7]"],
+            reason: "the kernel keeps whatever lies between the registers; here the page is the registers"),
+        ReservedDifference(
+            requests: ["KVM_SET_IRQCHIP"], fields: ["pad"], reason: "the kernel keeps it; here there is nowhere to"),
+        ReservedDifference(
+            requests: ["KVM_SET_XSAVE"], fields: ["mxcsr"],
+            reason: "MXCSR.MM is the host's with the kernel, and is not offered here (AMD APM vol. 2, 11.3)"),
+        ReservedDifference(
+            requests: ["KVM_SET_XSAVE"], fields: ["mxcsr_mask"],
+            reason: "the kernel keeps it; here it is always the processor's"),
+        ReservedDifference(
+            requests: ["KVM_SET_XSAVE"], fields: ["ymmh"],
+            reason: "before KVM_SET_CPUID2 the kernel's vCPU has no AVX state"),
+        ReservedDifference(
+            requests: ["KVM_SET_XSAVE"], fields: ["xstate_bv"],
+            reason: "the kernel takes components of the host that no guest has; here they are refused"),
+        ReservedDifference(
+            requests: ["KVM_SET_LAPIC"], fields: ["isr[0]"],
+            reason: "the kernel's PPR heeds the new ISR from the next interrupt on, here at once"),
     ]
 }
 

@@ -3,15 +3,31 @@
 import KVMABI
 
 extension ReservedTrial {
-    static let all: [ReservedTrial] = vcpuState + machineState + memory + events + extensions
+    static let all: [ReservedTrial] = vcpuState + machineState + chips + memory + events + extensions
+
+    private static func layout(_ name: String) -> StructureLayout {
+        guard let layout = StructureLayout[name] else { preconditionFailure("there is no structure \(name)") }
+        return layout
+    }
 
     private static func state(
         _ set: Request, _ get: Request, _ structure: String, values: Set<String> = [],
         undo: @escaping @Sendable (ReservedBench) throws -> Void = { _ in }
     ) -> ReservedTrial {
+        state(set, get, layout(structure), values: values, undo: undo, { $0.vcpu })
+    }
+
+    /// What is read, changed by a bit and set. `request` is what the request that reads is given.
+    private static func state(
+        _ set: Request, _ get: Request, variant: String = "", _ structure: StructureLayout, values: Set<String> = [],
+        at offset: Int = 0, request: [UInt8]? = nil,
+        undo: @escaping @Sendable (ReservedBench) throws -> Void = { _ in },
+        _ handle: @escaping @Sendable (ReservedBench) -> Handle
+    ) -> ReservedTrial {
         ReservedTrial(
-            request: set, parts: [("", structure, 0)], values: values, reads: get, undo: undo, handle: { $0.vcpu }
-        ) { try $0.call($0.vcpu, get, zeros(StructureLayout[structure]?.size ?? 0)) }
+            request: set, variant: variant, parts: [("", structure, offset)], values: values, reads: get, undo: undo,
+            handle: handle
+        ) { try $0.call(handle($0), get, request ?? zeros(structure.size)) }
     }
 
     private static func plain(
@@ -21,7 +37,7 @@ extension ReservedTrial {
         _ base: @escaping @Sendable (ReservedBench) throws -> [UInt8]
     ) -> ReservedTrial {
         ReservedTrial(
-            request: request, variant: variant, parts: parts.map { (prefix: $0.0, layout: $0.1, offset: $0.2) },
+            request: request, variant: variant, parts: parts.map { (prefix: $0.0, layout: layout($0.1), offset: $0.2) },
             values: values, places: places, chips: chips, handle: handle, base: base)
     }
 
@@ -60,9 +76,6 @@ extension ReservedTrial {
 
     private static let machineState: [ReservedTrial] = [
         plain(.setClock, [("", "kvm_clock_data", 0)], { $0.machine }) { _ in zeros(48) },
-        plain(.setPIT2, [("", "kvm_pit_state2", 0)], values: ["channels"], { $0.machine }) {
-            try $0.call($0.machine, .getPIT2, zeros(112))
-        },
         plain(.createPIT2, [("", "kvm_pit_config", 0)], chips: .controllers, { $0.machine }) { _ in zeros(64) },
         plain(.reinjectControl, [("", "kvm_reinject_control", 0)], { $0.machine }) { _ in zeros(32) },
         plain(.setIRQCHIP, [("", "kvm_irqchip", 0)], values: ["chip"], { $0.machine }) {
@@ -81,6 +94,80 @@ extension ReservedTrial {
                 + zeros(28)
         },
     ]
+
+    private static let chips: [ReservedTrial] = [
+        state(.setLAPIC, .getLAPIC, localAPIC, values: ["initial_count", "current_count"], { $0.vcpu }),
+        state(
+            .setIRQCHIP, .getIRQCHIP, variant: "8259", layout("kvm_pic_state"), at: 8, request: zeros(520),
+            { $0.machine }),
+        state(
+            .setIRQCHIP, .getIRQCHIP, variant: "I/O APIC", ioapic, at: 8, request: bytes(UInt32(2)) + zeros(516),
+            { $0.machine }),
+        state(
+            .setPIT2, .getPIT2, pit,
+            values: ["channels[0].count_load_time", "channels[1].count_load_time", "channels[2].count_load_time"],
+            { $0.machine }),
+        // State that is there, whatever it is, rather than the initial one.
+        ReservedTrial(
+            request: .setXSAVE, parts: [("", xsave, 0)], reads: .getXSAVE, handle: { $0.vcpu }
+        ) {
+            var area = try $0.call($0.vcpu, .getXSAVE, zeros(4096))
+            for register in 0..<16 {
+                area[160 + register * 16] = 1
+                area[576 + register * 16] = 1
+            }
+            area[512] = 7
+            try $0.call($0.vcpu, .setXSAVE, area)
+            return try $0.call($0.vcpu, .getXSAVE, area)
+        },
+    ]
+
+    private static let pit = StructureLayout(
+        name: "kvm_pit_state2", size: 112,
+        fields: (0..<3).flatMap { channel in
+            layout("kvm_pit_channel_state").fields.map {
+                .init(name: "channels[\(channel)].\($0.name)", offset: channel * 24 + $0.offset)
+            }
+        } + [.init(name: "flags", offset: 72), .init(name: "reserved", offset: 76)])
+
+    /// The I/O APIC with its first and its last redirection entry.
+    private static let ioapic = StructureLayout(
+        name: "kvm_ioapic_state", size: 216,
+        fields: layout("kvm_ioapic_state").fields.filter { $0.name != "redirtbl" } + [
+            .init(name: "redirtbl[0]", offset: 24), .init(name: "redirtbl[1…22]", offset: 32),
+            .init(name: "redirtbl[23]", offset: 208),
+        ])
+
+    /// The registers of the page, and what is between them. Intel SDM vol. 3, table 12-1.
+    private static let localAPIC: StructureLayout = {
+        let registers: [(String, Int)] = [
+            ("id", 0x20), ("version", 0x30), ("tpr", 0x80), ("apr", 0x90), ("ppr", 0xA0), ("eoi", 0xB0),
+            ("remote_read", 0xC0), ("ldr", 0xD0), ("dfr", 0xE0), ("svr", 0xF0), ("isr[0]", 0x100), ("isr[1…7]", 0x110),
+            ("tmr[0]", 0x180), ("tmr[1…7]", 0x190), ("irr[0]", 0x200), ("irr[1…7]", 0x210), ("esr", 0x280),
+            ("lvt_cmci", 0x2F0), ("icr", 0x300), ("icr2", 0x310), ("lvt_timer", 0x320), ("lvt_thermal", 0x330),
+            ("lvt_performance", 0x340), ("lvt_lint0", 0x350), ("lvt_lint1", 0x360), ("lvt_error", 0x370),
+            ("initial_count", 0x380), ("current_count", 0x390), ("divide", 0x3E0),
+        ]
+        let fields = registers.flatMap { name, offset -> [StructureLayout.Field] in
+            let isBank = name.hasSuffix("…7]")
+            return isBank
+                ? [.init(name: name, offset: offset)]
+                : [.init(name: name, offset: offset), .init(name: "\(name).reserved", offset: offset + 4)]
+        }
+        return StructureLayout(
+            name: "kvm_lapic_state", size: 1024, fields: [.init(name: "before_id", offset: 0)] + fields)
+    }()
+
+    /// An XSAVE area with x87, SSE and AVX state, in the standard format. Intel SDM vol. 1, 13.4.
+    private static let xsave: StructureLayout = {
+        let fields: [(String, Int)] = [
+            ("fcw", 0), ("fsw", 2), ("ftw", 4), ("abridged", 5), ("fop", 6), ("fip", 8), ("fdp", 16), ("mxcsr", 24),
+            ("mxcsr_mask", 28), ("st", 32), ("xmm", 160), ("available", 416), ("xstate_bv", 512), ("xcomp_bv", 520),
+            ("reserved", 528), ("ymmh", 576), ("beyond", 832),
+        ]
+        return StructureLayout(
+            name: "kvm_xsave", size: 4096, fields: fields.map { .init(name: $0.0, offset: $0.1) })
+    }()
 
     private static let memory: [ReservedTrial] = [
         plain(
