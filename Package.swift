@@ -81,7 +81,7 @@ let package = Package(
         tests(of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory", "X86", "Processor"], exclude: ["Guests"]),
         // By the command alone: linked into the tests the library would stand before their own C library.
         .testTarget(
-            name: "PreloadTests", dependencies: ["martlet"], exclude: ["Clients", "FirstClients"], cSettings: gnu,
+            name: "PreloadTests", dependencies: ["martlet"], exclude: ["Clients", "FirstClients", "HostileClients"], cSettings: gnu,
             swiftSettings: settings),
         tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
         tests(of: "KVM2006", ["KVMABI", "SoftKVM"]),

@@ -20,14 +20,14 @@ struct Client: CustomTestStringConvertible, Sendable {
     }
 
     /// Of today's interface, and of the first.
-    static let all = clients("Clients")
-    static let first = clients("FirstClients")
+    static let all = all(in: "Clients")
+    static let first = all(in: "FirstClients")
 
     static func folder(_ name: String) -> URL {
         URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(name)
     }
 
-    private static func clients(_ name: String) -> [Client] {
+    static func all(in name: String) -> [Client] {
         let folder = folder(name)
         let files = (try? FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)) ?? []
         return files.filter { $0.pathExtension == "c" }.sorted { $0.path < $1.path }.map { file in

@@ -57,6 +57,21 @@ struct ClientTests {
     }
 }
 
+/// A client that does everything wrong is refused, and lives; so does the library in its process.
+@Suite(.enabled(if: Client.compiler != nil, "no C compiler (cc) on this machine"))
+struct PreloadedHostileClientTests {
+    /// MARTLET_LONG_TESTS gives the seconds to go on for, MARTLET_SEED where to begin.
+    @Test func anyClientLives() throws {
+        let environment = ProcessInfo.processInfo.environment
+        let client = try #require(Client.all(in: "HostileClients").first)
+        let arguments = [environment["MARTLET_LONG_TESTS"] ?? "0", environment["MARTLET_SEED"] ?? "1"]
+        let ended = try client.run(on: "software", arguments: arguments)
+        #expect(ended.status == 0, "\(ended.output) \(ended.error)")
+        #expect(ended.output == client.expected)
+        print("preloaded hostile client: \(ended.error)")
+    }
+}
+
 /// The linker hides what exports.map does not name.
 @Test func everyFunctionThatStandsBeforeTheCLibrarysIsExported() throws {
     let folder = Client.folder("../../Sources/Preload").standardized
