@@ -57,7 +57,7 @@ enum Evidence {
     private static let capabilities = parse(
         """
         ExtensionTests/whatIsNotInTheTableReadsZero CHECK_EXTENSION_VM
-        ExtensionTests/whatBothOfferReadsAsOnTheKernel NR_VCPUS MAX_VCPUS
+        ExtensionTests/whatBothOfferReadsAsOnTheKernel NR_VCPUS MAX_VCPUS NOP_IO_DELAY SYSTEM_EVENT_DATA
         ExtensionTests/nothingButTheTableCanBeEnabled ENABLE_CAP ENABLE_CAP_VM
         InteractionTests/aKickFromAnotherThreadEndsAnEndlessLoop IMMEDIATE_EXIT
         OptInTests/registersAreSynchronisedInTheRunArea SYNC_REGS
@@ -96,6 +96,7 @@ enum Evidence {
         GuestDebugOracleTests/watchpoints SET_GUEST_DEBUG2
         EndpointVirtualCPUTests/machineCheck MCE
         ExitWalkTests/anExitComesToWhoAskedForIt HLT EXIT_HYPERCALL
+        OptInTests/codeInNoMemory INTERNAL_ERROR_DATA
         OptInTests/filteredMSRsAreExits X86_MSR_FILTER X86_USER_SPACE_MSR
         DeadlineTests/everyTimerFires TSC_DEADLINE_TIMER
         IOAPICTests/level IOAPIC_POLARITY_IGNORED
