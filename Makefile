@@ -31,10 +31,12 @@ test: ## Run the tests, with guests booted in release mode
 	@scripts/fetch-guests all || echo "make test: guests are missing; tests that boot them are skipped" >&2
 	$(TEST)
 
-test-long: ## Run the tests, the heavy ones among them
+# One after the other: those that run for minutes would keep the others from the few threads that there are, and two vCPUs'
+# order of memory shows best with a processor for each.
+test-long: ## Run the tests, the heavy ones among them: some hours
 	@scripts/setup long
 	@scripts/fetch-guests long
-	MARTLET_LONG_TESTS=1 $(TEST)
+	MARTLET_LONG_TESTS=1 $(TEST) --no-parallel
 
 # The preload library lives in other programs' processes: it brings Swift's runtime along, and shows them nothing else.
 BUILD = swift build -c release -Xswiftc -static-stdlib -Xlinker --version-script=$(CURDIR)/Sources/Preload/exports.map
@@ -99,7 +101,7 @@ fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS; fin
 	.build/release/cpu-oracle --seconds $(SECONDS) --folder findings $(if $(SEED),--seed $(SEED))
 
 # SANITIZER=thread or address: under that one.
-fuzz-client: setup ## Let hostile clients at the software hypervisor for SECONDS, from SEED
+fuzz-client: setup ## Let hostile clients at each interface for SECONDS, from SEED
 	@[ "$(SANITIZER)" != thread ] || { mkdir -p .build-thread && \
 		clang -O -Wall -Wextra -Werror -c scripts/thread-sanitizer.c -o .build-thread/mutex.o; }
 	MARTLET_ALONE=1 MARTLET_LONG_TESTS=$(SECONDS) $(if $(SEED),MARTLET_SEED=$(SEED)) \

@@ -63,9 +63,11 @@ let package = Package(
             ],
             cSettings: gnu, swiftSettings: settings),
 
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+
         // The host's CPU as oracle: a library that tests use, and the program that it starts and that fuzzes.
         .target(
-            name: "CPUOracle", dependencies: ["KVM", "KVMABI", "GuestMemory", "Processor", "X86"],
+            name: "CPUOracle", dependencies: ["KVM", "KVMABI", "GuestMemory", "Processor", "X86", "TestSupport"],
             path: "Tests/CPUOracle", cSettings: gnu, swiftSettings: settings),
         .executableTarget(
             name: "cpu-oracle", dependencies: ["CPUOracle", "KVM"], path: "Tests/CPUOracleCommand", cSettings: gnu,
@@ -76,18 +78,22 @@ let package = Package(
         tests(of: "GuestMemory"),
         tests(of: "X86"),
         tests(of: "KVMABI", ["CLinuxKVM"]),
-        tests(of: "Processor", ["X86", "GuestMemory"]),
+        tests(of: "Processor", ["X86", "GuestMemory", "TestSupport"]),
         tests(of: "Chipset"),
-        tests(of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory", "X86", "Processor"], exclude: ["Guests"]),
+        tests(
+            of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory", "X86", "Processor", "TestSupport"], exclude: ["Guests"]),
         // By the command alone: linked into the tests the library would stand before their own C library.
         .testTarget(
-            name: "PreloadTests", dependencies: ["martlet"], exclude: ["Clients", "FirstClients", "HostileClients"], cSettings: gnu,
-            swiftSettings: settings),
+            name: "PreloadTests", dependencies: ["martlet"], exclude: ["Clients", "FirstClients", "HostileClients"],
+            cSettings: gnu, swiftSettings: settings),
         tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
         tests(of: "KVM2006", ["KVMABI", "SoftKVM"]),
         tests(of: "Devices", ["GuestMemory"]),
         tests(
             of: "VMM",
-            ["KVM", "KVMABI", "Devices", "GuestMemory", "X86", .product(name: "Logging", package: "swift-log")]),
+            [
+                "KVM", "KVMABI", "Devices", "GuestMemory", "X86", "TestSupport",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
     ]
 )

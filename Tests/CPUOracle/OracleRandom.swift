@@ -1,16 +1,12 @@
-/// SplitMix64 with a liking for the values at which arithmetic changes: the same numbers for the same seed on any machine.
+internal import TestSupport
+
+/// Numbers with a liking for the values at which arithmetic changes.
 public struct OracleRandom: RandomNumberGenerator, Sendable {
-    private var state: UInt64
+    private var source: SplitMix64
 
-    public init(seed: UInt64) { state = seed &* 0xD1B5_4A32_D192_ED03 ^ 0x1234_5678 }
+    public init(seed: UInt64) { source = SplitMix64(seed: seed &* 0xD1B5_4A32_D192_ED03 ^ 0x1234_5678) }
 
-    public mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-        return z ^ z >> 31
-    }
+    public mutating func next() -> UInt64 { source.next() }
 
     /// 0 ..< bound, by the high half of a product.
     public mutating func below(_ bound: Int) -> Int {

@@ -1,6 +1,7 @@
 import Glibc
 import GuestMemory
 import Synchronization
+import TestSupport
 import Testing
 import X86
 
@@ -29,17 +30,13 @@ import X86
     }
 }
 
-/// SplitMix64, with a liking for the values at which arithmetic goes wrong.
+/// Numbers with a liking for the values at which arithmetic goes wrong.
 struct HostileRandom: RandomNumberGenerator {
-    var state: UInt64
+    private var source: SplitMix64
 
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-        return z ^ z >> 31
-    }
+    init(seed: UInt64) { source = SplitMix64(seed: seed) }
+
+    mutating func next() -> UInt64 { source.next() }
 
     mutating func below(_ bound: UInt64) -> UInt64 { next() % bound }
     mutating func chance(_ percent: UInt64) -> Bool { below(100) < percent }
@@ -77,7 +74,7 @@ final class HostileGuest: ProcessorHost {
     private var physicalAddressBits: UInt32 = 40
 
     init(seed: UInt64) throws {
-        random = HostileRandom(state: seed &* 0x1234_5677)
+        random = HostileRandom(seed: seed &* 0x1234_5677)
         memory = try GuestMemory(size: 2 * HostileGuest.half)
         // Two halves: one at 0, one that ends where the addresses of 32 bits do.
         let half = UInt64(HostileGuest.half)

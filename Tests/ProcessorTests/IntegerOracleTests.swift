@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import Processor
@@ -343,7 +344,7 @@ import Testing
 
     func compare(_ cases: [Case], rounds: Int = 24) throws {
         let native = try #require(NativeRunner(), "the host gives no executable memory")
-        var generator = Generator(seed: 1)
+        var generator = SplitMix64(seed: 1)
         for test in cases {
             for width in test.widths {
                 for memory in [false, true] where memory ? test.memory : test.register {
@@ -382,7 +383,7 @@ import Testing
 
     @Test func wholeInstructions() throws {
         let native = try #require(NativeRunner(), "the host gives no executable memory")
-        var generator = Generator(seed: 2)
+        var generator = SplitMix64(seed: 2)
         for test in IntegerOracleTests.whole {
             var failures: [String] = []
             for round in 0..<32 {
@@ -410,7 +411,7 @@ import Testing
 
     @Test func bitManipulation() throws {
         let native = try #require(NativeRunner(), "the host gives no executable memory")
-        var generator = Generator(seed: 3)
+        var generator = SplitMix64(seed: 3)
         for test in IntegerOracleTests.vex {
             for wide in [false, true] {
                 for memory in [false, true] {
@@ -441,7 +442,7 @@ import Testing
     /// Quotients that fit, natively; those that don't are #DE.
     @Test func divisions() throws {
         let native = try #require(NativeRunner(), "the host gives no executable memory")
-        var generator = Generator(seed: 4)
+        var generator = SplitMix64(seed: 4)
         for signed in [false, true] {
             for width in [1, 2, 4, 8] {
                 let test = Case(name: "div", opcode: [width == 1 ? 0xF6 : 0xF7], reg: signed ? 7 : 6)
@@ -494,18 +495,5 @@ import Testing
                 fits = !overflow && (quotient << spare) >> spare == quotient
             }
         }
-    }
-}
-
-/// SplitMix64: the same numbers each time.
-struct Generator: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

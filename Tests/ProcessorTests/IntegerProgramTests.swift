@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 import X86
 
@@ -75,7 +76,7 @@ import X86
     /// Moves and fills over several pages, from odd addresses, overlapping upward by less than an element's width and more.
     @Test(arguments: [1, 2, 4, 8], [0, 1, 3, 8, 64, 5000])
     func repeatedMoves(width: Int, distance: UInt64) {
-        var generator = Generator(seed: UInt64(width) * 100 + distance)
+        var generator = SplitMix64(seed: UInt64(width) * 100 + distance)
         let count = 20_000 / width
         let opcode: [UInt8] =
             width == 1
@@ -134,7 +135,7 @@ import X86
         [0x48, 0xF7, 0xF3], [0x0F, 0xBB, 0x03], [0x48, 0x0F, 0xC7, 0x0B], [0xA6],
     ])
     func faultsChangeNothing(_ bytes: [UInt8]) {
-        var generator = Generator(seed: 9)
+        var generator = SplitMix64(seed: 9)
         var registers = RegisterImage()
         for number: UInt8 in 0..<16 { registers[number] = generator.next() | 1 << 63 & ~(1 << 62) }
         // Not canonical, all of them.

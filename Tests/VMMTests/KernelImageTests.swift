@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import VMM
@@ -37,7 +38,7 @@ import Testing
 
     @Test(arguments: 0..<4) func corruptImagesNeverTrap(which: Int) throws {
         let memory = try MachineMemory(size: 4 << 20)
-        var random = SeededGenerator(seed: UInt64(which) + 1)
+        var random = SplitMix64(seed: UInt64(which) + 1)
         let sound = Self.sound[which]
         for _ in 0..<3000 {
             var bytes = sound
@@ -57,7 +58,7 @@ import Testing
 
     @Test func randomBytesNeverTrap() throws {
         let memory = try MachineMemory(size: 2 << 20)
-        var random = SeededGenerator(seed: 99)
+        var random = SplitMix64(seed: 99)
         for _ in 0..<500 {
             let count = Int.random(in: 0..<2000, using: &random)
             _ = exercise((0..<count).map { _ in .random(in: 0...255, using: &random) }, memory)
@@ -99,18 +100,5 @@ import Testing
         #expect(refusal("/dev/zero") == .notAFile(file: "/dev/zero"))
         let empty = try TemporaryFile([])
         #expect(refusal(empty.path) == .empty(file: empty.path))
-    }
-}
-
-/// The same numbers every time (SplitMix64).
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }

@@ -4,6 +4,7 @@ import Foundation
 import GuestMemory
 import KVM
 import KVMABI
+import TestSupport
 import Testing
 
 /// A case: how the guest begins. Its code lies where CS:RIP points, and an OUT behind it.
@@ -85,7 +86,7 @@ final class Sweep {
     private let share: UInt64
     /// Why the kernel's hypervisor is no oracle here, if it is not.
     private let notKernel: String?
-    private var random: UInt64 = 0x9E37_79B9_7F4A_7C15
+    private var random = SplitMix64(seed: 0x9E37_79B9_7F4A_7C15)
 
     private var considered = 0, cases = 0, compared = 0
     private var notEmulated: [String: Int] = [:]
@@ -111,14 +112,7 @@ final class Sweep {
         self.share = ProcessInfo.processInfo.environment["MARTLET_LONG_TESTS"] == nil ? share : 1
     }
 
-    private func isChosen() -> Bool {
-        // splitmix64
-        random &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = random
-        mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
-        return (mixed ^ mixed >> 31) % share == 0
-    }
+    private func isChosen() -> Bool { random.next() % share == 0 }
 
     /// Runs one case. `instruction` is what the manual says that its code does.
     func check(
