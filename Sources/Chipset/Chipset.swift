@@ -2,6 +2,7 @@
 // The behaviour is that of Linux's arch/x86/kvm (lapic, ioapic, i8259, i8254, irq_comm); the registers are those of the
 // Intel SDM vol. 3, ch. 11 (APIC), and of the 82093AA, 8259A and 8254 data sheets.
 
+internal import Locking
 internal import Synchronization
 
 /// The interrupt controllers and timers of one VM, behind one lock. Every method may be called from any thread.
@@ -35,7 +36,7 @@ public final class Chipset: Sendable {
     }
 
     public let mode: Mode
-    private let guarded: Mutex<Guarded>
+    private let guarded: Lock<Guarded>
     let clock: @Sendable () -> UInt64
     let wake: @Sendable (Int) -> Void
     let deadlineChanged: @Sendable () -> Void
@@ -54,7 +55,7 @@ public final class Chipset: Sendable {
         endOfInterrupt: @escaping @Sendable (UInt32) -> Void = { _ in }
     ) {
         self.mode = mode
-        guarded = Mutex(Guarded(state: ChipsetState(mode: mode)))
+        guarded = Lock(Guarded(state: ChipsetState(mode: mode)))
         self.clock = clock
         self.wake = wake
         self.deadlineChanged = deadlineChanged

@@ -4,7 +4,7 @@
 
 internal import Glibc
 public import KVMABI
-internal import Synchronization
+internal import Locking
 
 /// One open `/dev/kvm`, which was one virtual machine: no descriptor of its own for it or for its vCPUs.
 ///
@@ -15,7 +15,7 @@ public final class FirstInterface: Sendable {
     private let system: Handle
     private let runAreaSize: Int
     private let maximumVCPUs: Int
-    private let vcpus = Mutex<[UInt32: FirstVCPU]>([:])
+    private let vcpus = Lock<[UInt32: FirstVCPU]>([:])
     let memory: FirstMemory
 
     /// What `open("/dev/kvm")` did.

@@ -1,14 +1,14 @@
 // Guest memory: KVM_SET_MEMORY_REGION, KVM_GET_DIRTY_LOG, and what mmap shows of it.
 
 internal import KVMABI
-internal import Synchronization
+internal import Locking
 
 /// The regions of one virtual machine, made by this side and shown to the endpoint as memory of its client's.
 final class FirstMemory: Sendable {
     private let endpoint: any Endpoint
     private let machine: Handle
     private let slotCount: UInt32
-    private let regions = Mutex<[UInt32: GuestRegion]>([:])
+    private let regions = Lock<[UInt32: GuestRegion]>([:])
     /// What lies between the regions.
     private let hole: RegionMemory
 

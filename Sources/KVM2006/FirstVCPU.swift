@@ -1,6 +1,7 @@
 // One vCPU: its registers, its interrupts, its breakpoints and KVM_TRANSLATE. FirstVCPU+Run.swift runs it.
 
 internal import KVMABI
+internal import Locking
 internal import Synchronization
 
 /// A vCPU, which the first interface names by number.
@@ -13,7 +14,7 @@ final class FirstVCPU: @unchecked Sendable {
     let handle: Handle
     let area: RunArea
     let areaSize: Int
-    private let mutex = Mutex<Void>(())
+    private let mutex = Lock<Void>(())
 
     /// Vectors of KVM_INTERRUPT that the guest has not taken yet.
     var pendingInterrupts = VectorSet()

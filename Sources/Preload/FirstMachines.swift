@@ -2,8 +2,8 @@
 
 internal import KVM2006
 internal import KVMABI
+internal import Locking
 internal import SoftKVM
-internal import Synchronization
 
 /// Machines by the numbers of their handles.
 final class FirstMachines: Sendable {
@@ -12,7 +12,7 @@ final class FirstMachines: Sendable {
         var present: [Int32: FirstInterface] = [:]
     }
 
-    private let machines = Mutex(Machines())
+    private let machines = Lock(Machines())
 
     func insert(_ machine: FirstInterface) -> Handle {
         machines.withLock { machines in

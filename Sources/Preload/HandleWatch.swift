@@ -3,14 +3,15 @@
 
 internal import Glibc
 internal import KVMABI
+internal import Locking
 internal import Synchronization
 
 /// Waits for handles to go. One for a process; its thread lasts as long as it does.
 final class HandleWatch: Sendable {
     private let queue: Int32
     /// The places in the table, by the number of the watch.
-    private let places = Mutex<[Int32: Int]>([:])
-    private let isReading = Mutex<Void>(())
+    private let places = Lock<[Int32: Int]>([:])
+    private let isReading = Lock<Void>(())
     /// The thread that reads, or 0.
     private let reader = Atomic<Int32>(0)
     private let died: @Sendable (FoundHandle) -> Void

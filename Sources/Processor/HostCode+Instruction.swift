@@ -1,4 +1,4 @@
-import Synchronization
+internal import Locking
 import X86
 
 /// A guest's vector instruction as the host executes it: its operands' roles, and the code around it.
@@ -206,7 +206,7 @@ struct HostInstruction {
     }
 
     private static let memory = HostCode()
-    private static let made = Mutex<[Key: UInt]>([:])
+    private static let made = Lock<[Key: UInt]>([:])
     /// See `CPU.settleMXCSR`.
     static let settlingMXCSR = memory.add(HostAssembler.settlingMXCSR) ?? 0
     /// See `CPU.restoreHostMXCSR`.

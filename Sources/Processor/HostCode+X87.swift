@@ -1,4 +1,4 @@
-import Synchronization
+internal import Locking
 import X86
 
 /// An x87 instruction as the host executes it: the whole x87 state is loaded, the instruction run, the state saved.
@@ -47,7 +47,7 @@ struct HostX87Instruction: Hashable {
     }
 
     private static let memory = HostCode()
-    private static let made = Mutex<[HostX87Instruction: UInt]>([:])
+    private static let made = Lock<[HostX87Instruction: UInt]>([:])
 
     func address() -> UInt? {
         HostX87Instruction.made.withLock { made in

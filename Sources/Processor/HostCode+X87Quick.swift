@@ -1,4 +1,4 @@
-import Synchronization
+internal import Locking
 import X86
 
 /// The common x87 instructions without FXRSTOR and FXSAVE: only the registers concerned are loaded and stored.
@@ -218,7 +218,7 @@ struct QuickX87: Hashable {
     }
 
     private static let memory = HostCode()
-    private static let made = Mutex<[QuickX87: UInt]>([:])
+    private static let made = Lock<[QuickX87: UInt]>([:])
 
     /// The code's address; 0 for what needs none.
     func address() -> UInt? {

@@ -1,5 +1,5 @@
 import Glibc
-import Synchronization
+internal import Locking
 
 /// Machine code for the host, made at run time: memory that is mapped twice, writable here and executable there.
 ///
@@ -21,7 +21,7 @@ final class HostCode: Sendable {
         var used = 0
     }
 
-    private let storage = Mutex(Storage())
+    private let storage = Lock(Storage())
 
     init() {}
 

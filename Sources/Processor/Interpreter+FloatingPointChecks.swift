@@ -1,4 +1,4 @@
-import Synchronization
+internal import Locking
 import X86
 
 /// Whether FP and SIMD instructions may run at all: #UD and #NM by CR0, CR4 and XCR0.
@@ -43,7 +43,7 @@ enum FloatingPointCheck: UInt {
     }
 
     private static let code = HostCode()
-    private static let made = Mutex<[Key: Op.Handler]>([:])
+    private static let made = Lock<[Key: Op.Handler]>([:])
 
     /// A handler that makes this check and goes on to `handler`.
     func before(_ handler: Op.Handler) -> Op.Handler? {

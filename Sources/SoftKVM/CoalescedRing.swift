@@ -2,6 +2,7 @@
 // Documentation/virt/kvm/api.rst, section 4.116; struct kvm_coalesced_mmio_ring.
 
 internal import KVMABI
+internal import Locking
 internal import Synchronization
 
 /// One VM's zones and its ring, which lies in every vCPU's run area at page 2.
@@ -24,7 +25,7 @@ internal import Synchronization
     // SAFETY: the ring's page, which lives as long as the VM's `RunAreas`. Clients write its two indices at any time:
     // each is read once and checked before it is used.
     private let page: UnsafeMutableRawPointer
-    private let zones = Mutex<[Zone]>([])
+    private let zones = Lock<[Zone]>([])
     private let count = Atomic<Int>(0)
 
     init(_ page: UnsafeMutableRawPointer) { unsafe self.page = page }

@@ -4,6 +4,7 @@
 internal import Glibc
 internal import GuestMemory
 internal import KVMABI
+internal import Locking
 internal import Processor
 internal import Synchronization
 
@@ -41,7 +42,7 @@ internal import Synchronization
     private let pushed = Atomic<UInt32>(0)
     private let taken = Atomic<UInt32>(0)
     /// Pages for which the ring had no room.
-    private let waiting = Mutex<[Page]>([])
+    private let waiting = Lock<[Page]>([])
 
     /// - Throws: the errno of the failing system call.
     init(size: Int) throws(Errno) {

@@ -3,6 +3,7 @@
 internal import Chipset
 internal import Glibc
 internal import KVMABI
+internal import Locking
 internal import Synchronization
 
 /// The thread that waits. It knows the chipset, never the VM, so that the VM can end it.
@@ -25,7 +26,7 @@ internal import Synchronization
     // SAFETY: both are written once, in `start`, before the thread exists; the thread is joined once, in `end`.
     private var chipset: Chipset?
     private var thread: pthread_t?
-    private let wait = Mutex(Wait())
+    private let wait = Lock(Wait())
     private let ending = Atomic<Bool>(false)
     private let woken = Atomic<Bool>(false)
 

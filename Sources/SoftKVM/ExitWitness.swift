@@ -4,7 +4,7 @@
 
 internal import Chipset
 internal import KVMABI
-internal import Synchronization
+internal import Locking
 
 /// That the client has asked for an exit, or need not ask.
 struct ExitWitness {

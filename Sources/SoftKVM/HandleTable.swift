@@ -1,6 +1,7 @@
 // The handles that one endpoint has given out. Numbers are its own, from 1.
 
 internal import KVMABI
+internal import Locking
 internal import Synchronization
 
 /// What a handle names. The handle keeps it alive.
@@ -12,14 +13,14 @@ enum HandleTarget {
 
 /// Handles by number. Looking one up takes that slot's own lock only, so that vCPUs don't meet here.
 @safe final class HandleTable: @unchecked Sendable {
-    private typealias Slot = Mutex<HandleTarget?>
+    private typealias Slot = Lock<HandleTarget?>
 
     private static let chunkSize = 256
     private static let chunkCount = 256
 
     // SAFETY: `chunkCount` words, each zero or the address of `chunkSize` initialised slots; published once, freed in deinit.
     private let directory: UnsafeMutablePointer<Atomic<UInt>>
-    private let numbers = Mutex(Numbers())
+    private let numbers = Lock(Numbers())
 
     private struct Numbers {
         var next: Int32 = 1
@@ -65,7 +66,7 @@ enum HandleTarget {
             let chunk = Int(number) / HandleTable.chunkSize
             if unsafe directory[chunk].load(ordering: .relaxed) == 0 {
                 let slots = UnsafeMutablePointer<Slot>.allocate(capacity: HandleTable.chunkSize)
-                for index in 0..<HandleTable.chunkSize { unsafe (slots + index).initialize(to: Mutex(nil)) }
+                for index in 0..<HandleTable.chunkSize { unsafe (slots + index).initialize(to: Lock(nil)) }
                 unsafe directory[chunk].store(UInt(bitPattern: slots), ordering: .releasing)
             }
             numbers.next += 1

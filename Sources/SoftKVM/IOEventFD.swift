@@ -2,6 +2,7 @@
 
 internal import Glibc
 internal import KVMABI
+internal import Locking
 internal import Synchronization
 
 /// An eventfd of the client, held on to by a descriptor of our own.
@@ -67,7 +68,7 @@ final class IOEventFDs: Sendable {
         var event: EventDescriptor
     }
 
-    private let entries = Mutex<[Entry]>([])
+    private let entries = Lock<[Entry]>([])
     private let count = Atomic<Int>(0)
 
     /// Signals what waits for this write; false where nothing does.

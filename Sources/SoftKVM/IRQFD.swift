@@ -5,6 +5,7 @@
 
 internal import Chipset
 internal import KVMABI
+internal import Locking
 internal import Synchronization
 
 /// The irqfds of one VM with an interrupt controller.
@@ -18,7 +19,7 @@ final class IRQFDs: Sendable {
 
     private let chipset: Chipset
     private let loop: EventLoop
-    private let entries = Mutex<[Entry]>([])
+    private let entries = Lock<[Entry]>([])
     private let nextToken = Atomic<UInt64>(16)
     /// Whom the end of an interrupt is told, by GSI; apart, as it is looked at while a handler runs.
     private let resamplers: Resamplers
@@ -84,7 +85,7 @@ final class IRQFDs: Sendable {
 
 /// The eventfds that the end of an interrupt signals.
 final class Resamplers: Sendable {
-    private let events = Mutex<[UInt32: [EventDescriptor]]>([:])
+    private let events = Lock<[UInt32: [EventDescriptor]]>([:])
 
     func add(_ gsi: UInt32, _ event: EventDescriptor) { events.withLock { $0[gsi, default: []].append(event) } }
 

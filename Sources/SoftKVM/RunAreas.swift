@@ -3,7 +3,7 @@
 
 internal import Glibc
 internal import KVMABI
-internal import Synchronization
+internal import Locking
 
 /// One vCPU's two pages, as the hypervisor sees them.
 @safe struct VirtualCPUArea: @unchecked Sendable {
@@ -41,7 +41,7 @@ internal import Synchronization
     private let file: Int32
     // SAFETY: one mapped page, from init to deinit.
     let ring: UnsafeMutableRawPointer
-    private let areas = Mutex<[VirtualCPUArea]>([])
+    private let areas = Lock<[VirtualCPUArea]>([])
 
     /// - Throws: the errno of the failing system call.
     init() throws(Errno) {

@@ -3,14 +3,14 @@
 
 internal import Glibc
 public import KVMABI
-internal import Synchronization
+internal import Locking
 
 /// A hypervisor of our own behind the raw interface. Handles are numbers of this instance; nothing is shared between
 /// instances. A virtual machine is freed when its handles, its vCPUs' handles and their mappings have gone.
 public final class SoftwareEndpoint: InterceptingEndpoint {
     private let handles = HandleTable()
     /// What clients have mapped of vCPUs, by address: whose, and how many bytes.
-    private let mappings = Mutex<[UInt: (owner: VirtualCPUHandle, length: Int)]>([:])
+    private let mappings = Lock<[UInt: (owner: VirtualCPUHandle, length: Int)]>([:])
 
     public init() {}
 

@@ -2,8 +2,8 @@
 
 internal import Glibc
 internal import KVMABI
+internal import Locking
 internal import Processor
-internal import Synchronization
 
 /// What one kind of handle counts: its cases in the order of the file's data, from 0.
 protocol StatisticName: CaseIterable, RawRepresentable<Int> {

@@ -1,6 +1,7 @@
 // What the processor asks of its vCPU while guest code runs: devices of the hypervisor, MSRs, CPUID, interrupts,
 // hypercalls. All on the vCPU's own thread, inside KVM_RUN.
 
+internal import Locking
 internal import X86
 internal import Chipset
 internal import Glibc

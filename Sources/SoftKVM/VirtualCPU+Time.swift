@@ -3,8 +3,8 @@
 
 internal import Chipset
 internal import KVMABI
+internal import Locking
 internal import Processor
-internal import Synchronization
 
 extension VirtualCPU {
     /// A guest's write of the TSC or of TSC_ADJUST moves both.

@@ -4,8 +4,8 @@
 internal import Chipset
 internal import GuestMemory
 internal import KVMABI
+internal import Locking
 internal import Processor
-internal import Synchronization
 
 /// A vCPU. Its machine owns it; a vCPU's handle keeps both.
 ///
@@ -23,7 +23,7 @@ final class VirtualCPU: @unchecked Sendable {
     let area: VirtualCPUArea
     let dirtyRing: DirtyRing?
     let chipset: Chipset?
-    private let mutex = Mutex<Void>(())
+    private let mutex = Lock<Void>(())
     // Both are made at the end of init, as they refer to this object, and never change.
     private(set) var processor: VirtualProcessor!
     private(set) var doorbell: Doorbell!

@@ -2,7 +2,7 @@
 
 internal import Chipset
 internal import KVMABI
-internal import Synchronization
+internal import Locking
 
 extension VirtualMachine {
     /// What KVM_ENABLE_CAP turned a capability on with; 0 where it did not.

@@ -1,7 +1,7 @@
 // kvm-clock and TSC frequency of a VM. Documentation/virt/kvm/api.rst, sections 4.29, 4.30, 4.55, 4.56.
 
 internal import KVMABI
-internal import Synchronization
+internal import Locking
 
 extension VirtualMachine {
     /// KVM_GET_CLOCK: struct kvm_clock_data { clock, flags, pad0, realtime, host_tsc, pad[4] }.

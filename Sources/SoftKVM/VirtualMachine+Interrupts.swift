@@ -3,7 +3,7 @@
 
 internal import Chipset
 internal import KVMABI
-internal import Synchronization
+internal import Locking
 
 extension VirtualMachine {
     /// KVM_CREATE_IRQCHIP, and KVM_CAP_SPLIT_IRQCHIP.

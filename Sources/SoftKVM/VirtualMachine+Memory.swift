@@ -2,8 +2,8 @@
 
 internal import GuestMemory
 internal import KVMABI
+internal import Locking
 internal import Processor
-internal import Synchronization
 
 extension VirtualMachine {
     /// KVM_SET_USER_MEMORY_REGION and, with 160 bytes, KVM_SET_USER_MEMORY_REGION2.

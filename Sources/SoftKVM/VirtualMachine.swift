@@ -4,8 +4,8 @@
 internal import Chipset
 internal import GuestMemory
 internal import KVMABI
+internal import Locking
 internal import Processor
-internal import Synchronization
 
 /// What a VM's handle names. It owns its vCPUs; they refer to it without owning it, and a vCPU's handle keeps both.
 final class VirtualMachine: Sendable {
@@ -14,13 +14,13 @@ final class VirtualMachine: Sendable {
     let runAreas: RunAreas
     let coalesced: CoalescedRing
     let ioEvents = IOEventFDs()
-    let slots = Mutex(MemorySlots(physicalAddressBits: SupportedCPUID.shared.physicalAddressBits))
+    let slots = Lock(MemorySlots(physicalAddressBits: SupportedCPUID.shared.physicalAddressBits))
     /// What KVM_ENABLE_CAP and other ioctls have set.
-    let configuration = Mutex(Configuration())
-    let clock = Mutex(GuestClock(now: HostClock.now))
-    let statistics = Mutex(Statistics<MachineStatistic>())
-    let controllers = Mutex<Controllers?>(nil)
-    private let vcpus = Mutex<[UInt32: VirtualCPU]>([:])
+    let configuration = Lock(Configuration())
+    let clock = Lock(GuestClock(now: HostClock.now))
+    let statistics = Lock(Statistics<MachineStatistic>())
+    let controllers = Lock<Controllers?>(nil)
+    private let vcpus = Lock<[UInt32: VirtualCPU]>([:])
 
     /// Interrupt controllers and what serves them.
     struct Controllers: Sendable {
@@ -159,7 +159,7 @@ final class VirtualMachine: Sendable {
 
 /// The doorbells of a VM by vCPU id, for the chipset's callbacks.
 final class DoorbellDirectory: Sendable {
-    private let bells = Mutex<[Int: Doorbell]>([:])
+    private let bells = Lock<[Int: Doorbell]>([:])
 
     func add(_ id: Int, _ bell: Doorbell) { bells.withLock { $0[id] = bell } }
     func chipsetEvent(_ id: Int) { bells.withLock { $0[id] }?.chipsetEvent() }

@@ -1,6 +1,7 @@
 // Stopping every vCPU of a VM at a boundary, while slots change, dirty bits are cleared or a split lock is carried out.
 
 internal import Glibc
+internal import Locking
 internal import Synchronization
 
 /// One VM's gate between its vCPUs and guest code. A vCPU passes it on each entry with two atomic operations; while the
@@ -10,7 +11,7 @@ internal import Synchronization
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let changed: UnsafeMutablePointer<pthread_cond_t>
     private let stopping = Atomic<Bool>(false)
-    private let bells = Mutex<[Doorbell]>([])
+    private let bells = Lock<[Doorbell]>([])
 
     init() {
         unsafe mutex = .allocate(capacity: 1)
