@@ -157,7 +157,7 @@ import Testing
             process.standardInput = FileHandle.nullDevice
             process.standardOutput = output
             process.standardError = error
-            try process.run()
+            try process.runWithDefaultSignals()
             // The guest is running once it has said so.
             _ = try output.fileHandleForReading.read(upToCount: 1)
             kill(process.processIdentifier, signal)

@@ -43,7 +43,7 @@ import Testing
         process.standardInput = pair.slave
         process.standardOutput = output
         process.standardError = error
-        try process.run()
+        try process.runWithDefaultSignals()
         _ = try output.fileHandleForReading.read(upToCount: 1)
         return (process, error, kernel)
     }
