@@ -19,6 +19,8 @@ final class HostCode: Sendable {
     private struct Storage {
         var chunks: [Chunk] = []
         var used = 0
+        /// The process that adds to the last chunk. A child of its fork sees the same memory: it reads there, and adds elsewhere.
+        var process: pid_t = 0
     }
 
     private let storage = Lock(Storage())
@@ -38,7 +40,8 @@ final class HostCode: Sendable {
     func add(_ code: [UInt8]) -> UInt? {
         storage.withLock { storage in
             guard code.count <= HostCode.chunkSize else { return nil }
-            if storage.chunks.isEmpty || storage.used + code.count > HostCode.chunkSize {
+            let process = getpid()
+            if storage.process != process || storage.used + code.count > HostCode.chunkSize {
                 guard (storage.chunks.count + 1) * HostCode.chunkSize <= HostCode.limit,
                     let chunk = HostCode.makeChunk()
                 else {
@@ -46,6 +49,7 @@ final class HostCode: Sendable {
                 }
                 storage.chunks.append(chunk)
                 storage.used = 0
+                storage.process = process
             }
             let chunk = storage.chunks[storage.chunks.count - 1]
             for (index, byte) in code.enumerated() {
