@@ -101,11 +101,11 @@ fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS; fin
 	.build/release/cpu-oracle --seconds $(SECONDS) --folder findings $(if $(SEED),--seed $(SEED))
 
 # SANITIZER=thread or address: under that one.
-fuzz-client: setup ## Let hostile clients at each interface for SECONDS, from SEED
+fuzz-client: setup ## Let hostile clients at each interface, one after the other, for SECONDS each, from SEED
 	@[ "$(SANITIZER)" != thread ] || { mkdir -p .build-thread && \
 		clang -O -Wall -Wextra -Werror -c scripts/thread-sanitizer.c -o .build-thread/mutex.o; }
 	MARTLET_ALONE=1 MARTLET_LONG_TESTS=$(SECONDS) $(if $(SEED),MARTLET_SEED=$(SEED)) \
-		$(if $(SANITIZER),$(SANITIZED_TEST) --skip PreloadTests,$(TEST)) --filter HostileClientTests
+		$(if $(SANITIZER),$(SANITIZED_TEST) --skip PreloadTests,$(TEST)) --filter HostileClientTests --no-parallel
 
 instructions: setup ## Write docs/instructions.md: what shows each instruction right
 	MARTLET_LONG_TESTS=1 MARTLET_INSTRUCTION_REPORT=$(CURDIR)/docs/instructions.md $(TEST) --filter CPUOracleTests/everyRowInEveryForm
