@@ -53,22 +53,35 @@ import Testing
             .software, (0..<0x2000).map { UInt8(truncatingIfNeeded: $0 &* 7 ^ $0 >> 5) }, vcpus: 2)
         let outcomes = Mutex<Set<Int32>>([])
         let left = Atomic<Int>(3)
+        let running = Atomic<Int>(0)
+        let begun = DispatchSemaphore(value: 0)
         DispatchQueue.concurrentPerform(iterations: 4) { number in
             if number == 0 {
-                while left.load(ordering: .acquiring) > 0 {
-                    for vcpu: UInt32 in 0..<8 { client.interface.kick(vcpu: vcpu) }
-                    usleep(200)
+                while true {
+                    // A thread is about to run a vCPU, or done.
+                    begun.wait()
+                    if left.load(ordering: .acquiring) == 0 { return }
+                    // A kick may serve another thread's run of the same vCPU.
+                    while running.load(ordering: .acquiring) > 0 {
+                        for vcpu: UInt32 in 0..<8 { client.interface.kick(vcpu: vcpu) }
+                        sched_yield()
+                    }
                 }
-                return
             }
-            let found = call(client, seed: seed &* 4 &+ UInt64(number), calls: 4_000)
+            let found = call(client, seed: seed &* 4 &+ UInt64(number), calls: 4_000) { isRunning in
+                running.add(isRunning ? 1 : -1, ordering: .acquiringAndReleasing)
+                if isRunning { begun.signal() }
+            }
             outcomes.withLock { $0.formUnion(found) }
             left.subtract(1, ordering: .acquiringAndReleasing)
+            begun.signal()
         }
         return outcomes.withLock { $0 }
     }
 
-    private static func call(_ client: FirstClient, seed: UInt64, calls: Int) -> Set<Int32> {
+    private static func call(
+        _ client: FirstClient, seed: UInt64, calls: Int, _ noteRun: (Bool) -> Void
+    ) -> Set<Int32> {
         var draw = Draw(state: seed)
         var outcomes: Set<Int32> = []
         for _ in 0..<calls {
@@ -79,7 +92,9 @@ import Testing
             if request == .run {
                 bytes[0] = UInt8(draw.next() >> 63)
                 bytes.replaceSubrange(1..<4, with: [0, 0, 0])
+                noteRun(true)
             }
+            defer { if request == .run { noteRun(false) } }
             do {
                 if request == .createVCPU {
                     outcomes.insert(try client.ioctl(request, UInt(draw.next() >> 61)))
