@@ -32,4 +32,11 @@ public import Glibc
         defer { unsafe pthread_mutex_unlock(mutex) }
         return unsafe try body(&value.pointee)
     }
+
+    /// In the child of a fork, while it has one thread: nobody holds it, and this is its value. The former one, which a thread
+    /// that only the parent has may have been changing, is left as it is and not freed.
+    @inlinable public borrowing func startAgain(_ value: consuming sending Value) {
+        unsafe pthread_mutex_init(mutex, nil)
+        unsafe self.value.initialize(to: value)
+    }
 }

@@ -29,12 +29,14 @@ final class Hypervisor: Sendable {
     private nonisolated(unsafe) static var present: Hypervisor?
 
     static func shared() throws(Errno) -> Hypervisor {
-        try lock.withLock { () throws(Errno) in
-            if let present = unsafe present { return present }
-            let made = try Hypervisor()
-            unsafe present = made
-            return made
-        }
+        if let present = ifPresent { return present }
+        Process.making.lock()
+        defer { Process.making.unlock() }
+        if let present = ifPresent { return present }
+        SoftwareEndpoint.prepare()
+        let made = try Hypervisor()
+        lock.withLock { unsafe present = made }
+        return made
     }
 
     static var ifPresent: Hypervisor? { lock.withLock { unsafe present } }

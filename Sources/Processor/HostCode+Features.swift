@@ -47,8 +47,7 @@ public enum HostProcessor {
     /// Whether a vendor's name begins as AMD's or Hygon's does, in EBX of leaf 0.
     static func namesAMD(_ ebx: UInt32) -> Bool { ebx == 0x6874_7541 || ebx == 0x6F67_7948 }
 
-    private static let code = HostCode()
-    private static let cpuidCode = code.add([
+    private static let cpuidCode = HostCode.add([
         0x53,  // push rbx
         0x49, 0x89, 0xD0,  // mov r8, rdx
         0x89, 0xF8,  // mov eax, edi
@@ -61,7 +60,7 @@ public enum HostProcessor {
         0x5B,  // pop rbx
         0xC3,  // ret
     ])
-    private static let xgetbvCode = code.add([
+    private static let xgetbvCode = HostCode.add([
         0x31, 0xC9,  // xor ecx, ecx
         0x0F, 0x01, 0xD0,  // xgetbv
         0x48, 0xC1, 0xE2, 0x20,  // shl rdx, 32

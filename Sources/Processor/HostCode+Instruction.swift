@@ -1,4 +1,3 @@
-internal import Locking
 import X86
 
 /// A guest's vector instruction as the host executes it: its operands' roles, and the code around it.
@@ -200,18 +199,17 @@ struct HostInstruction {
 
     // MARK: Made once
 
-    private struct Key: Hashable {
+    struct Key: Hashable {
         var row: UInt16
         var bytes: [UInt8]
     }
 
-    private static let memory = HostCode()
-    private static let made = Lock<[Key: UInt]>([:])
+    static let made = HostCodeCache<Key>()
     /// See `CPU.settleMXCSR`.
-    static let settlingMXCSR = memory.add(HostAssembler.settlingMXCSR) ?? 0
+    static let settlingMXCSR = HostCode.add(HostAssembler.settlingMXCSR) ?? 0
     /// See `CPU.restoreHostMXCSR`.
     static let restoringMXCSR =
-        memory.add([
+        HostCode.add([
             0xC7, 0x44, 0x24, 0xF8, 0x80, 0x1F, 0x00, 0x00,  // mov dword [rsp - 8], 1F80h
             0x0F, 0xAE, 0x54, 0x24, 0xF8,  // ldmxcsr [rsp - 8]
             0xC3,
@@ -221,12 +219,6 @@ struct HostInstruction {
     /// The address of the code for this instruction; nil where there is no memory for it.
     func address() -> UInt? {
         let bytes = encoded()
-        let key = Key(row: instruction.row, bytes: bytes)
-        return HostInstruction.made.withLock { made in
-            if let address = made[key] { return address }
-            guard let address = HostInstruction.memory.add(assembled(bytes)) else { return nil }
-            made[key] = address
-            return address
-        }
+        return HostInstruction.made.address(of: Key(row: instruction.row, bytes: bytes)) { assembled(bytes) }
     }
 }

@@ -1,4 +1,3 @@
-internal import Locking
 import X86
 
 /// An x87 instruction as the host executes it: the whole x87 state is loaded, the instruction run, the state saved.
@@ -46,15 +45,7 @@ struct HostX87Instruction: Hashable {
         return assembler.code
     }
 
-    private static let memory = HostCode()
-    private static let made = Lock<[HostX87Instruction: UInt]>([:])
+    static let made = HostCodeCache<HostX87Instruction>()
 
-    func address() -> UInt? {
-        HostX87Instruction.made.withLock { made in
-            if let address = made[self] { return address }
-            guard let address = HostX87Instruction.memory.add(assembled) else { return nil }
-            made[self] = address
-            return address
-        }
-    }
+    func address() -> UInt? { HostX87Instruction.made.address(of: self) { assembled } }
 }

@@ -1,4 +1,3 @@
-internal import Locking
 import X86
 
 /// The common x87 instructions without FXRSTOR and FXSAVE: only the registers concerned are loaded and stored.
@@ -217,8 +216,7 @@ struct QuickX87: Hashable {
         return assembler.code
     }
 
-    private static let memory = HostCode()
-    private static let made = Lock<[QuickX87: UInt]>([:])
+    static let made = HostCodeCache<QuickX87>()
 
     /// The code's address; 0 for what needs none.
     func address() -> UInt? {
@@ -226,11 +224,6 @@ struct QuickX87: Hashable {
         // Which ST(i) it is makes no difference to the code, but for ST(0).
         var key = self
         if let other { key.other = min(other, 1) }
-        return QuickX87.made.withLock { made in
-            if let address = made[key] { return address }
-            guard let address = QuickX87.memory.add(key.assembled) else { return nil }
-            made[key] = address
-            return address
-        }
+        return QuickX87.made.address(of: key) { key.assembled }
     }
 }

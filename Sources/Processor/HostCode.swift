@@ -1,62 +1,82 @@
 import Glibc
 internal import Locking
+import Synchronization
 
 /// Machine code for the host, made at run time: memory that is mapped twice, writable here and executable there.
 ///
-/// Code is only added, in chunks, up to a bound, and never changed or moved once its address has been handed out, so that
-/// any thread may run it. Everything mutable is behind the lock.
-final class HostCode: Sendable {
+/// Code is only added, in chunks, up to a bound, and never changed, moved or freed, so that any thread may run it. Everything
+/// mutable is behind the lock.
+enum HostCode {
     /// Bytes of one chunk, and of all.
     private static let chunkSize = 64 << 10
     private static let limit = 32 << 20
 
     @safe private struct Chunk {
-        // SAFETY: `chunkSize` bytes each, the same memory, mapped until the owner goes.
+        // SAFETY: `chunkSize` bytes each, the same memory, mapped for good.
         var writable: UnsafeMutableRawPointer
         var executable: UnsafeMutableRawPointer
     }
 
-    private struct Storage {
-        var chunks: [Chunk] = []
+    private struct Memory {
+        /// The one that code is added to, and how much of it is used.
+        var chunk: Chunk?
         var used = 0
-        /// The process that adds to the last chunk. A child of its fork sees the same memory: it reads there, and adds elsewhere.
-        var process: pid_t = 0
+        var chunks = 0
     }
 
-    private let storage = Lock(Storage())
+    private static let memory = Lock(Memory())
 
-    init() {}
+    // MARK: After a fork
 
-    deinit {
-        storage.withLock { storage in
-            for chunk in storage.chunks {
-                unsafe munmap(chunk.writable, HostCode.chunkSize)
-                unsafe munmap(chunk.executable, HostCode.chunkSize)
+    /// Whose the memory and the locks are.
+    private static let owner = Atomic<pid_t>(0)
+    private static let changing: pid_t = -1
+
+    /// Called before a processor makes code. In the child of a fork what was made before can be run for ever, but its memory is
+    /// the parent's too, who goes on adding to it, and the locks may be held by threads that the child does not have: the child
+    /// starts again.
+    ///
+    /// Not done by a handler at the fork: most children only execute another program, and Swift's own runtime may be held then.
+    static func own() {
+        let process = getpid()
+        while true {
+            let owner = owner.load(ordering: .acquiring)
+            if owner == process { return }
+            if owner != changing,
+                HostCode.owner.compareExchange(expected: owner, desired: changing, ordering: .acquiring).exchanged
+            {
+                if owner != 0 { startAgain() }
+                HostCode.owner.store(process, ordering: .releasing)
+                return
             }
+            sched_yield()
         }
     }
 
+    private static func startAgain() {
+        memory.startAgain(Memory())
+        FloatingPointCheck.made.startAgain()
+        HostInstruction.made.startAgain()
+        HostX87Instruction.made.startAgain()
+        QuickX87.made.startAgain()
+    }
+
     /// The address at which `code` can be called from now on, or nil where the host gives no memory for it.
-    func add(_ code: [UInt8]) -> UInt? {
-        storage.withLock { storage in
-            guard code.count <= HostCode.chunkSize else { return nil }
-            let process = getpid()
-            if storage.process != process || storage.used + code.count > HostCode.chunkSize {
-                guard (storage.chunks.count + 1) * HostCode.chunkSize <= HostCode.limit,
-                    let chunk = HostCode.makeChunk()
-                else {
-                    return nil
-                }
-                storage.chunks.append(chunk)
-                storage.used = 0
-                storage.process = process
+    static func add(_ code: [UInt8]) -> UInt? {
+        memory.withLock { memory in
+            guard code.count <= chunkSize else { return nil }
+            if memory.chunk == nil || memory.used + code.count > chunkSize {
+                guard (memory.chunks + 1) * chunkSize <= limit, let chunk = makeChunk() else { return nil }
+                memory.chunk = chunk
+                memory.used = 0
+                memory.chunks += 1
             }
-            let chunk = storage.chunks[storage.chunks.count - 1]
+            guard let chunk = memory.chunk else { return nil }
             for (index, byte) in code.enumerated() {
-                unsafe chunk.writable.storeBytes(of: byte, toByteOffset: storage.used + index, as: UInt8.self)
+                unsafe chunk.writable.storeBytes(of: byte, toByteOffset: memory.used + index, as: UInt8.self)
             }
-            let address = UInt(bitPattern: unsafe chunk.executable) + UInt(storage.used)
-            storage.used = (storage.used + code.count + 15) & ~15
+            let address = UInt(bitPattern: unsafe chunk.executable) + UInt(memory.used)
+            memory.used = (memory.used + code.count + 15) & ~15
             return address
         }
     }

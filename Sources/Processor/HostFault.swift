@@ -39,7 +39,6 @@ enum HostFault {
     @safe final class Process: Sendable {
         static let shared = Process()
 
-        private let memory = HostCode()
         /// The address of the emitted code, where the host allows it, and of the place in it that a fault goes back to.
         let enter: UInt?
         let recovery: UInt
@@ -65,7 +64,7 @@ enum HostFault {
         private static let recoveryOffset = 29
 
         private init() {
-            enter = memory.add(Process.code)
+            enter = HostCode.add(Process.code)
             recovery = (enter ?? 0) + UInt(Process.recoveryOffset)
             var key = pthread_key_t()
             unsafe pthread_key_create(&key, nil)

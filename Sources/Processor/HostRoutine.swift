@@ -17,10 +17,8 @@ enum HostRoutine {
     typealias CompareExchange16 =
         @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UInt64, UInt64) -> Void
 
-    private static let code = HostCode()
-
     // SAFETY: the bytes above are a function of this type, and stay where they are for as long as the process lives.
-    static let pairCompareExchange: CompareExchange16? = unsafe code.add(compareExchange16).map {
+    static let pairCompareExchange: CompareExchange16? = unsafe HostCode.add(compareExchange16).map {
         unsafe unsafeBitCast($0, to: CompareExchange16.self)
     }
 }

@@ -1,4 +1,3 @@
-internal import Locking
 import X86
 
 /// Whether FP and SIMD instructions may run at all: #UD and #NM by CR0, CR4 and XCR0.
@@ -37,19 +36,17 @@ enum FloatingPointCheck: UInt {
 
     // MARK: In front of a handler
 
-    private struct Key: Hashable {
+    struct Key: Hashable {
         var check: FloatingPointCheck
         var handler: UInt
     }
 
-    private static let code = HostCode()
-    private static let made = Lock<[Key: Op.Handler]>([:])
+    static let made = HostCodeCache<Key>()
 
     /// A handler that makes this check and goes on to `handler`.
     func before(_ handler: Op.Handler) -> Op.Handler? {
-        let key = Key(check: self, handler: unsafe unsafeBitCast(handler, to: UInt.self))
-        return FloatingPointCheck.made.withLock { made in
-            if let checked = made[key] { return checked }
+        let handler = unsafe unsafeBitCast(handler, to: UInt.self)
+        let address = FloatingPointCheck.made.address(of: Key(check: self, handler: handler)) {
             var assembler = HostAssembler()
             assembler.emit(0x57, 0x56, 0x50)  // push rdi, rsi, rax
             assembler.emit(0xBE)  // mov esi, kind
@@ -61,13 +58,11 @@ enum FloatingPointCheck: UInt {
             assembler.emit(0x48, 0x85, 0xC0)  // test rax, rax
             assembler.emit(0x74, 0x0C)  // jz to the return
             assembler.emit(0x48, 0xB8)  // mov rax, handler
-            assembler.emit(quad: UInt64(key.handler))
+            assembler.emit(quad: UInt64(handler))
             assembler.emit(0xFF, 0xE0)  // jmp rax
             assembler.emit(0xC3)  // ret
-            guard let address = FloatingPointCheck.code.add(assembler.code) else { return nil }
-            let checked = HostCode.handler(address)
-            made[key] = checked
-            return checked
+            return assembler.code
         }
+        return address.map(HostCode.handler)
     }
 }

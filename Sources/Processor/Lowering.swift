@@ -51,6 +51,8 @@ struct Lowering {
         return OpcodeTable.rows.map { byMnemonic[$0.mnemonic] }
     }()
 
+    static func prepare() { _ = table }
+
     // MARK: Operands
 
     var operand0: Operand { instruction.operands[0] }

@@ -86,7 +86,19 @@ internal import X86
     /// An event needed memory that only userspace can answer for.
     var stuck = false
 
+    /// Makes the tables and the host code that all processors share.
+    public static func prepare() {
+        HostCode.own()
+        Decoder.prepare()
+        Lowering.prepare()
+        _ = HostFault.Process.shared
+        _ = HostProcessor.offered
+        _ = HostInstruction.settlingMXCSR
+        _ = HostInstruction.restoringMXCSR
+    }
+
     public init(memory: AddressSpace, host: any ProcessorHost) {
+        HostCode.own()
         self.memory = memory
         unsafe owner = host
         unsafe storage = .allocate(byteCount: CPU.byteCount, alignment: 64)

@@ -4,6 +4,7 @@
 internal import Glibc
 public import KVMABI
 internal import Locking
+internal import Processor
 
 /// A hypervisor of our own behind the raw interface. Handles are numbers of this instance; nothing is shared between
 /// instances. A virtual machine is freed when its handles, its vCPUs' handles and their mappings have gone.
@@ -13,6 +14,13 @@ public final class SoftwareEndpoint: InterceptingEndpoint {
     private let mappings = Lock<[UInt: (owner: VirtualCPUHandle, length: Int)]>([:])
 
     public init() {}
+
+    /// Makes what all instances of this process share and takes long to make, which is otherwise done at first use.
+    public static func prepare() {
+        VirtualProcessor.prepare()
+        _ = SupportedCPUID.shared
+        _ = HostTSC.kilohertz
+    }
 
     public func open() throws(Errno) -> Handle {
         try handles.insert(.system(SystemHandle()))

@@ -2,6 +2,9 @@
 ///
 /// Intel SDM vol. 2, 2.1–2.3; AMD APM vol. 3, chapter 1.
 public enum Decoder {
+    /// Makes the tables that it works by, which is otherwise done at first use.
+    public static func prepare() { _ = DecodeTables.shared }
+
     /// Decodes the instruction at the start of `bytes` (at most 15 are looked at).
     ///
     /// Throws `.truncated` only when the given bytes could go on to be an instruction, `.tooLong` when fifteen are not enough.

@@ -257,7 +257,7 @@ final class HostileClient: @unchecked Sendable {
     private func fork(_ draw: inout HostileDraw) {
         let child = forkProcess()
         if child == 0 { _exit(0) }
-        var status: Int32 = 0
-        if child > 0 { unsafe waitpid(child, &status, 0) }
+        // The other threads' signals end a wait; a child that never ends must not be missed.
+        while child > 0, waitpid(child, nil, 0) < 0, errno == EINTR {}
     }
 }
