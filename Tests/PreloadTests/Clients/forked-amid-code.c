@@ -8,7 +8,7 @@ enum { SIZE = 4 << 20, START = 0x10000 };
 
 static atomic_bool over;
 
-// The same loop of 32-bit code in each machine, with vectors.
+// A vCPU at 32-bit code that may use vectors.
 static void start_vectors(struct machine *m, const void *code, size_t size) {
     make_cpu(m);
     start_flat(m, code, size, START, 0);
@@ -50,9 +50,7 @@ int main(void) {
     do {
         pid_t child = fork();
         CHECK(child >= 0);
-        if (child == 0) {
-            _exit(add());
-        }
+        if (child == 0) _exit(add());
         int status = 0;
         CHECK(waitpid(child, &status, 0) == child);
         if (WIFEXITED(status) && WEXITSTATUS(status) == 77) exit(77);  // as `run` says
