@@ -234,25 +234,41 @@ extension CPU {
     /// RETF of operand size `size` that drops `extra` bytes of parameters.
     func farReturn(size: Int, extra: UInt64) throws(Stop) {
         var stack = StackFrame(self)
-        let offset = try stack.pop(size: size)
-        let selector = UInt16(truncatingIfNeeded: try stack.pop(size: size))
+        let frame: InlineArray<2, UInt64> = try stack.popFrame(size: size)
+        let (offset, selector) = (frame[0], UInt16(truncatingIfNeeded: frame[1]))
         if isRealOrV86 {
             guard offset <= UInt64(self[segment: .cs].limit) else { throw .generalProtection }
             stack.pointer = stack.pointer &+ extra
             stack.commit()
             return enterRealMode(selector, offset)
         }
-        let target = try returnTarget(selector)
         stack.pointer = stack.pointer &+ extra
+        let early = try outerStackEarly(&stack, selector, always: false, size: size)
+        let target = try returnTarget(selector)
         if target.cpl == state.cpl {
             try checkEntry(offset, target)
             try markAccessed(target.load)
             stack.commit()
             return enterCode(target, offset)
         }
-        let pointer = try stack.pop(size: size)
-        let ss = try returnStack(UInt16(truncatingIfNeeded: try stack.pop(size: size)), target, offset)
-        returnOutward(target, offset, ss, pointer &+ extra)
+        let outer = if let early { early } else { try outerStack(&stack, size: size) }
+        let ss = try returnStack(outer.selector, target, offset)
+        returnOutward(target, offset, ss, outer.pointer &+ extra)
+    }
+
+    /// The stack of the level that a return goes to, as it lies on the present one.
+    private func outerStack(_ stack: inout StackFrame, size: Int) throws(Stop) -> (pointer: UInt64, selector: UInt16) {
+        let frame: InlineArray<2, UInt64> = try stack.popFrame(size: size)
+        return (frame[0], UInt16(truncatingIfNeeded: frame[1]))
+    }
+
+    /// The same where it is popped before the code segment is looked at: by AMD's processors, which go by the selector's RPL
+    /// alone (AMD APM vol. 3, RETF and IRET). Intel's look at the segment first (Intel SDM vol. 2, RET and IRET).
+    private func outerStackEarly(
+        _ stack: inout StackFrame, _ selector: UInt16, always: Bool, size: Int
+    ) throws(Stop) -> (pointer: UInt64, selector: UInt16)? {
+        guard state.codeMode.contains(.amd), always || Selector(selector).rpl != state.cpl else { return nil }
+        return try outerStack(&stack, size: size)
     }
 
     /// CS as RET and IRET find it on the stack.
@@ -318,12 +334,12 @@ extension CPU {
             return try returnToLinkedTask(next: next)
         }
         var stack = StackFrame(self)
-        let offset = try stack.pop(size: size)
-        let selector = UInt16(truncatingIfNeeded: try stack.pop(size: size))
-        let flags = try stack.pop(size: size)
+        let frame: InlineArray<3, UInt64> = try stack.popFrame(size: size)
+        let (offset, selector, flags) = (frame[0], UInt16(truncatingIfNeeded: frame[1]), frame[2])
         if size == 4, flags & RFLAGS.VM.rawValue != 0, state.cpl == 0, !isLongMode {
             return try returnToV86(&stack, offset, selector, flags)
         }
+        let early = try outerStackEarly(&stack, selector, always: is64Bit, size: size)
         let target = try returnTarget(selector)
         var mask = changeableFlags(size: size, resume: true)
         if state.cpl == 0, size != 2 { mask |= RFLAGS.VIF.rawValue | RFLAGS.VIP.rawValue }
@@ -335,11 +351,11 @@ extension CPU {
             state.nmiBlocked = false
             return enterCode(target, offset)
         }
-        let pointer = try stack.pop(size: size)
-        let ss = try returnStack(UInt16(truncatingIfNeeded: try stack.pop(size: size)), target, offset)
+        let outer = if let early { early } else { try outerStack(&stack, size: size) }
+        let ss = try returnStack(outer.selector, target, offset)
         replaceFlags(flags, mask: mask)
         state.nmiBlocked = false
-        returnOutward(target, offset, ss, pointer)
+        returnOutward(target, offset, ss, outer.pointer)
     }
 
     private func interruptReturnReal(size: Int, _ mask: UInt64) throws(Stop) {

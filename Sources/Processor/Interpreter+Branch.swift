@@ -104,11 +104,20 @@ extension CPU {
         return branch(indirectlyTo: target)
     }
 
+    /// A call to where it may not go: #GP(0). AMD's processors push before they look at the target, so that the push may fault.
+    @inline(never) private func refuseCall<W: OperandWidth>(_: W.Type) throws(Stop) {
+        if state.codeMode.contains(.amd) {
+            let place = try stackLinear(rsp &- UInt64(W.bytes), size: W.bytes, .write)
+            _ = try readForWrite(place, .ss, as: W.self)
+        }
+        throw .generalProtection
+    }
+
     /// CALL rel in the other modes and sizes.
     @inline(__always) func callRelative<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         let target = directTarget(cursor)
         do throws(Stop) {
-            try check(target)
+            if !isAllowed(target) { try refuseCall(W.self) }
             try pushAnywhere(W(truncatingIfNeeded: nextRIP(cursor)))
         } catch {
             return stopped(error)
@@ -133,14 +142,7 @@ extension CPU {
         let target: UInt64
         do throws(Stop) {
             target = UInt64(truncatingIfNeeded: try readSource(cursor, as: W.self))
-            if !isAllowed(target) {
-                // AMD's processors push before they look at the target.
-                if state.codeMode.contains(.amd) {
-                    let place = try stackLinear(rsp &- UInt64(W.bytes), size: W.bytes, .write)
-                    _ = try readForWrite(place, .ss, as: W.self)
-                }
-                throw .generalProtection
-            }
+            if !isAllowed(target) { try refuseCall(W.self) }
             if W.bits == 64 {
                 try pushLong(nextRIP(cursor))
             } else {

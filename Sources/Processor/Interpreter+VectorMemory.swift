@@ -128,25 +128,21 @@ extension CPU {
         try body()
     }
 
-    /// The address of the first element; 0 where none is selected, since nothing is accessed then.
-    private func maskedAddress(
-        _ cursor: OpCursor, _ mask: SIMD4<UInt64>, _ size: Int, _ access: MemoryAccess
+    /// The address of what lies `distance` bytes into the memory operand: each piece is in the segment, or isn't, by itself.
+    private func pieceAddress(
+        _ cursor: OpCursor, _ distance: Int, size: Int, _ access: MemoryAccess
     ) throws(Stop) -> UInt64 {
-        let form = VectorMemory.Form(rawValue: cursor.op.extra)
-        let count = (form.contains(.wide) ? 32 : 16) / size
-        guard (0..<count).contains(where: { CPU.selects(mask, $0, quad: form.contains(.quad)) }) else { return 0 }
-        return try linearAddress(cursor, size: size, access)
+        try linearAddress(cursor, offset: sum(cursor) &+ UInt64(distance), size: size, access)
     }
 
     fileprivate func loadMasked(_ cursor: OpCursor) throws(Stop) {
         let form = VectorMemory.Form(rawValue: cursor.op.extra), quad = form.contains(.quad)
         let size = quad ? 8 : 4
         let mask = whole(slot(cursor, 2))
-        let linear = try maskedAddress(cursor, mask, size, .read)
         var result = SIMD4<UInt64>()
         for index in 0..<(form.contains(.wide) ? 32 : 16) / size where CPU.selects(mask, index, quad: quad) {
-            let value = try readElement(linear &+ UInt64(index * size), cursor.op.segment, quad: quad)
-            CPU.set(&result, index, quad: quad, value)
+            let linear = try pieceAddress(cursor, index * size, size: size, .read)
+            CPU.set(&result, index, quad: quad, try readElement(linear, cursor.op.segment, quad: quad))
         }
         setWhole(slot(cursor, 0), result)
     }
@@ -155,17 +151,17 @@ extension CPU {
         let form = VectorMemory.Form(rawValue: cursor.op.extra), quad = form.contains(.quad)
         let size = quad ? 8 : 4
         let mask = whole(slot(cursor, 2)), source = whole(slot(cursor, 0))
-        let linear = try maskedAddress(cursor, mask, size, .write), segment = cursor.op.segment
-        let count = (form.contains(.wide) ? 32 : 16) / size
+        let count = (form.contains(.wide) ? 32 : 16) / size, segment = cursor.op.segment
         for index in 0..<count where CPU.selects(mask, index, quad: quad) {
-            try checkWritable(linear &+ UInt64(index * size), size: size, segment)
+            try checkWritable(try pieceAddress(cursor, index * size, size: size, .write), size: size, segment)
         }
         for index in 0..<count where CPU.selects(mask, index, quad: quad) {
+            let linear = try pieceAddress(cursor, index * size, size: size, .write)
             let value = CPU.element(source, index, quad: quad)
             if quad {
-                try write(linear &+ UInt64(index * size), segment, value)
+                try write(linear, segment, value)
             } else {
-                try write(linear &+ UInt64(index * size), segment, UInt32(truncatingIfNeeded: value))
+                try write(linear, segment, UInt32(truncatingIfNeeded: value))
             }
         }
     }
@@ -174,28 +170,29 @@ extension CPU {
         let form = VectorMemory.Form(rawValue: cursor.op.extra), segment = cursor.op.segment
         let isMMX = form.contains(.mmx)
         let size = isMMX ? 8 : 16
-        let linear = try linearAddress(cursor, size: size, .write)
         if isMMX {
             try checkPendingX87()
+            // Whether the operand faults or not.
             enterMMX()
         }
         let source = vector(slot(cursor, 0)), mask = vector(slot(cursor, 1))
-        let count = size
-        try checkAlignment(linear, size: 8, segment)
-        // AMD's processors look at the whole operand, whatever the mask selects.
-        if state.codeMode.contains(.amd) {
-            for half in stride(from: 0 as UInt64, to: UInt64(size), by: 8) {
-                try checkWritable(linear &+ half, size: 8, segment)
+        // AMD's processors look at the whole operand, whatever the mask selects, by halves.
+        let looksAtHalves = state.codeMode.contains(.amd)
+        try checkAlignment(
+            try pieceAddress(cursor, 0, size: looksAtHalves ? 8 : size, .write), size: 8, segment)
+        if looksAtHalves {
+            for half in stride(from: 0, to: size, by: 8) {
+                try checkWritable(try pieceAddress(cursor, half, size: 8, .write), size: 8, segment)
             }
         }
         func byte(_ vector: SIMD2<UInt64>, _ index: Int) -> UInt8 {
             UInt8(truncatingIfNeeded: vector[index / 8] >> UInt64(index % 8 * 8))
         }
-        for index in 0..<count where byte(mask, index) & 0x80 != 0 {
-            try checkWritable(linear &+ UInt64(index), size: 1, segment)
+        for index in 0..<size where byte(mask, index) & 0x80 != 0 {
+            try checkWritable(try pieceAddress(cursor, index, size: 1, .write), size: 1, segment)
         }
-        for index in 0..<count where byte(mask, index) & 0x80 != 0 {
-            try write(linear &+ UInt64(index), segment, byte(source, index))
+        for index in 0..<size where byte(mask, index) & 0x80 != 0 {
+            try write(try pieceAddress(cursor, index, size: 1, .write), segment, byte(source, index))
         }
     }
 

@@ -87,6 +87,9 @@ extension CPU {
     @inline(__always) fileprivate func load32(_ cursor: OpCursor) -> UInt {
         instruction(cursor) { () throws(Stop) in
             let linear = try vectorAddress(cursor, size: 32, .read)
+            if unsafe hostAddressForRead(linear, size: 32) == nil {
+                try checkCanonical(linear, size: 32, cursor.op.segment)
+            }
             let low = try readVector(linear, cursor.op.segment)
             let high = try readVector(linear &+ 16, cursor.op.segment)
             setVector(cursor.op.destination, low)

@@ -26,6 +26,7 @@ extension CPU {
         if let host = unsafe hostAddressForRead(linear, size: 16) {
             return unsafe host.loadUnaligned(as: SIMD2<UInt64>.self)
         }
+        try checkCanonical(linear, size: 16, segment)
         try checkAlignment(linear, size: 16, segment)
         let low: UInt64 = try read(linear, segment)
         // Now that the translation is known, in one piece: 16 aligned bytes are atomic. Intel SDM vol. 3, 8.1.1.
@@ -53,7 +54,15 @@ extension CPU {
 
     /// The linear address of the op's memory operand; #GP(0) where it is not aligned as the op's `extra` (a mask) asks.
     @inline(__always) func vectorAddress(_ cursor: OpCursor, size: Int, _ access: MemoryAccess) throws(Stop) -> UInt64 {
-        let linear = try linearAddress(cursor, size: size, access)
+        let linear: UInt64
+        do throws(Stop) {
+            linear = try linearAddress(cursor, size: size, access)
+        } catch {
+            // Beyond its segment as well: processors look at the alignment first, and don't say #SS(0) then.
+            let place = self[segment: cursor.op.segment].base &+ sum(cursor)
+            if place & UInt64(cursor.op.extra) != 0 { throw .generalProtection }
+            throw error
+        }
         if linear & UInt64(cursor.op.extra) != 0 { throw .generalProtection }
         return linear
     }

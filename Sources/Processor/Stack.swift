@@ -98,6 +98,21 @@ struct StackFrame {
         return value
     }
 
+    /// `count` elements of `size` bytes, the one on top first. AMD's processors read the last one first, which shows where one
+    /// of them faults.
+    mutating func popFrame<let count: Int>(size: Int) throws(Stop) -> InlineArray<count, UInt64> {
+        var elements = InlineArray<count, UInt64>(repeating: 0)
+        let descends = cpu.state.codeMode.contains(.amd)
+        for step in elements.indices {
+            let index = descends ? count - 1 - step : step
+            var place = self
+            place.pointer = pointer &+ UInt64(index * size)
+            elements[index] = try place.pop(size: size)
+        }
+        pointer = pointer &+ UInt64(count * size)
+        return elements
+    }
+
     /// Takes the pointer over into RSP, as wide as the stack is.
     func commit() { commit(pointer, width: width) }
 
