@@ -111,6 +111,7 @@ public struct CPUFuzzer {
             }
             let differences = try runner.differences(of: test)
             print("\(path): \(differences.isEmpty ? "agrees" : differences.joined(separator: "; "))")
+            print("natively: \(try runner.nativeEnd(of: test).text); in the guest: \(runner.guest.run(test).text)")
             guard !differences.isEmpty else { continue }
             agrees = false
             print(try runner.shrink(Finding(test: test, differences: differences)).text)

@@ -4,7 +4,7 @@ import X86
 public enum CaseText {
     public static func write(_ test: OracleCase) -> String {
         let initial = OracleState()
-        var lines = ["mode \(test.mode == .bits64 ? 64 : 32)", "code \(hex(test.code))"]
+        var lines = ["mode \(test.mode.codeSize * 8)", "code \(hex(test.code))"]
         if let listing = listing(test) { lines += listing.map { "# \($0)" } }
         func line(_ name: String, _ value: UInt64) { lines.append("\(name) \(String(value, radix: 16))") }
         line("background", UInt64(test.background))
@@ -37,7 +37,11 @@ public enum CaseText {
             }
             guard let value = UInt64(words[1], radix: 16) else { return nil }
             switch name {
-            case "mode": test.mode = value == 0x64 ? .bits64 : .bits32
+            case "mode":
+                guard let mode = OracleCase.Mode.allCases.first(where: { words[1] == "\($0.codeSize * 8)" }) else {
+                    return nil
+                }
+                test.mode = mode
             case "background": test.background = UInt32(truncatingIfNeeded: value)
             case "offset": test.codeOffset = UInt32(truncatingIfNeeded: value)
             case "rip": test.state.rip = value

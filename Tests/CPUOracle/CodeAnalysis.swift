@@ -100,6 +100,33 @@ public struct CodeAnalysis {
     }
 }
 
+/// What is undefined at the end of the way that execution has taken.
+struct PathAnalysis {
+    private(set) var undefined: RFLAGS = []
+    /// Whether one of the instructions read a flag that was undefined: the case's outcome is then no one's to say.
+    private(set) var readsUndefined = false
+
+    /// `offsets`: where in the code window the instructions begin, in the order of execution; the last one has not been
+    /// completed.
+    init(_ test: OracleCase, _ offsets: [Int]) {
+        var window = [UInt8](repeating: OracleWindows.filler, count: OracleWindows.codeSize)
+        let start = min(Int(test.codeOffset), window.count)
+        let end = min(start + test.code.count, window.count)
+        window.replaceSubrange(start..<end, with: test.code.prefix(end - start))
+        for offset in offsets.dropLast() where window.indices.contains(offset) {
+            guard
+                let instruction = try? Decoder.decode(
+                    Array(window[offset..<min(offset + 15, window.count)]),
+                    codeSize: CodeSize(rawValue: test.mode.codeSize),
+                    vendor: CodeAnalysis.vendor)
+            else { continue }
+            let effect = FlagEffect(instruction)
+            if !effect.reads.isDisjoint(with: undefined) { readsUndefined = true }
+            undefined = undefined.subtracting(effect.certainlyWrites).union(effect.leavesUndefined)
+        }
+    }
+}
+
 /// What an instruction does to the flags, more exactly than its row can say where a condition or a count is known.
 struct FlagEffect {
     var reads: RFLAGS

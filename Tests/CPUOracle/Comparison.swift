@@ -11,7 +11,10 @@ struct Comparison {
 
     private static let flags: RFLAGS = [.CF, .PF, .AF, .ZF, .SF, .OF, .DF, .NT, .AC, .ID]
 
-    init(_ test: OracleCase, native: OracleEnd, guest: OracleEnd, memory: [String]) {
+    /// `path`: the way that execution has taken, where it is known.
+    init(
+        _ test: OracleCase, native: OracleEnd, guest: OracleEnd, memory: [String], path: PathAnalysis? = nil
+    ) {
         let special: Set<UInt32> = [OracleEnd.runaway, OracleEnd.systemCall, OracleEnd.killed]
         // MXCSR.MM is a feature of the host's that guests aren't offered: the host may have gone on where a guest's load of it
         // is #GP.
@@ -40,7 +43,7 @@ struct Comparison {
         if native.vector == guest.vector, !isOpenFault, Exceptions.withErrorCode.contains(UInt64(native.vector)) {
             var mask = UInt32.max
             if native.vector == 14 {
-                if native.faultAddress != guest.faultAddress, !Comparison.isImage(test, at: native.state.rip) {
+                if native.faultAddress != guest.faultAddress, !Comparison.isInPieces(test, at: native.state.rip) {
                     note("cr2", guest.faultAddress, native.faultAddress)
                 }
                 // What the kernel's half of the address space holds is not shown to a process.
@@ -61,8 +64,8 @@ struct Comparison {
         if native.state.gsBase != guest.state.gsBase { note("gs.base", guest.state.gsBase, native.state.gsBase) }
         if (native.state.rflags ^ guest.state.rflags) & Comparison.flags.rawValue != 0 {
             let offset = Int(truncatingIfNeeded: Int64(bitPattern: native.state.rip &- test.state.rip))
-            let analysis = CodeAnalysis(test.code, mode: test.mode)
-            let mask = Comparison.flags.subtracting(analysis.undefined(at: offset)).rawValue
+            let undefined = path?.undefined ?? CodeAnalysis(test.code, mode: test.mode).undefined(at: offset)
+            let mask = Comparison.flags.subtracting(undefined).rawValue
             if (native.state.rflags ^ guest.state.rflags) & mask != 0 {
                 note("rflags", guest.state.rflags & mask, native.state.rflags & mask)
             }
@@ -101,11 +104,12 @@ struct Comparison {
         (a.vector, a.errorCode, a.faultAddress, a.state.rip) == (b.vector, b.errorCode, b.faultAddress, b.state.rip)
     }
 
-    /// Whether CMPS faulted on both sides: which of its two operands is looked at first is no one's to say.
+    /// Whether CMPS, or what accesses a state image or ten bytes, faulted on both sides: which of its operands, or which of the
+    /// bytes, is looked at first is no one's to say.
     private static func isOfEitherOperand(_ test: OracleCase, _ a: OracleEnd, _ b: OracleEnd) -> Bool {
-        let faults: Set<UInt32> = [13, 14, 17]
+        let faults: Set<UInt32> = [12, 13, 14, 17]
         return a.state.rip == b.state.rip && faults.contains(a.vector) && faults.contains(b.vector)
-            && instruction(test, at: a.state.rip)?.mnemonic == .cmps
+            && (isInPieces(test, at: a.state.rip) || instruction(test, at: a.state.rip)?.mnemonic == .cmps)
     }
 
     /// Whether the host ended it as the manuals leave it open: with a single-step trap within a gather, or with an unmasked
@@ -120,13 +124,9 @@ struct Comparison {
     }
 
     /// Whether Linux answers for the processor, which has UMIP refuse it: the page fault is made up then, and its error code
-    /// says nothing of the page. A jump may have gone between the instructions that were meant.
+    /// says nothing of the page.
     private static func isEmulated(_ test: OracleCase, at rip: UInt64) -> Bool {
-        let offset = Int(truncatingIfNeeded: Int64(bitPattern: rip &- test.state.rip))
-        guard test.code.indices.contains(offset),
-            let instruction = try? Decoder.decode(
-                Array(test.code[offset...]), codeSize: CodeSize(rawValue: test.mode.codeSize))
-        else { return false }
+        guard let instruction = instruction(test, at: rip) else { return false }
         return [.sldt, .str, .sgdt, .sidt, .smsw].contains(instruction.mnemonic)
     }
 
@@ -135,16 +135,23 @@ struct Comparison {
         end.state.xsave[3] & ~(end.state.xsave[3] >> 7) & 0x18 != 0 ? 0x20 : 0
     }
 
-    /// The instruction at which a case ended.
+    /// The instruction at which a case ended. A jump may have gone between those that were meant.
     private static func instruction(_ test: OracleCase, at rip: UInt64) -> Instruction? {
         let offset = Int(truncatingIfNeeded: Int64(bitPattern: rip &- test.state.rip))
-        return CodeAnalysis(test.code, mode: test.mode).steps.first { $0.offset == offset }?.instruction
+        guard test.code.indices.contains(offset) else { return nil }
+        let code = test.code[offset...].prefix(15) + [UInt8](repeating: OracleWindows.filler, count: 14)
+        return try? Decoder.decode(
+            Array(code), codeSize: CodeSize(rawValue: test.mode.codeSize), vendor: CodeAnalysis.vendor)
     }
 
-    /// Whether the instruction that faulted accesses a state image: which of its bytes is looked at first is no one's to say.
-    private static func isImage(_ test: OracleCase, at rip: UInt64) -> Bool {
+    /// Whether the instruction that faulted accesses a state image or ten bytes: which of them is looked at first is no one's to
+    /// say.
+    private static func isInPieces(_ test: OracleCase, at rip: UInt64) -> Bool {
         guard let instruction = instruction(test, at: rip) else { return false }
         return [.fxsave, .fxrstor, .fnsave, .frstor, .fnstenv, .fldenv].contains(instruction.mnemonic)
+            || (0..<Int(instruction.operandCount)).contains {
+                if case .memory(10) = instruction.operands[$0] { true } else { false }
+            }
     }
 
     /// What POPA may have loaded before it faulted: it is executed again from the same ESP, whatever they hold.

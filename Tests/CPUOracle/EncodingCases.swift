@@ -62,16 +62,16 @@ public struct EncodingCases {
         var test = StateGenerator.make(mode, &random)
         // Everything that may be an address is one; nothing else faults for another reason.
         for register in 0..<(mode == .bits64 ? 16 : 8) {
-            test.state.registers[register] = OracleWindows.data + 0x400 + UInt64(register) * 0x40
+            test.state.registers[register] = mode.dataStart + 0x400 + UInt64(register) * 0x40
         }
         test.state.registers[3] = 0x80
         test.state.registers[1] = 3
-        test.state.registers[4] = OracleWindows.stack + 0x800
+        test.state.registers[4] = mode.stackStart + 0x800
         test.state.xsave[3] = 0x1F80
         test.state.xsave[0] = 0x37F
         test.state.rflags = 0x302 | random.next() & 0x8D5
         test.codeOffset = UInt32(offset)
-        test.state.rip = OracleWindows.code + UInt64(offset)
+        test.state.rip = mode.codeStart + UInt64(offset)
         test.code = bytes
         return test
     }

@@ -90,6 +90,12 @@ import Synchronization
             registers.tr.db = 0
             registers.tr.limit = 0x67
             registers.tr.base = base + GuestMonitor.Physical.tss
+            registers.ldt = segment(0x50, type: 2)
+            registers.ldt.s = 0
+            registers.ldt.g = 0
+            registers.ldt.db = 0
+            registers.ldt.limit = 8 * UInt32(OracleSegment.allCases.count) + 7
+            registers.ldt.base = base + GuestMonitor.Physical.ldt
             registers.gdt.base = base + GuestMonitor.Physical.gdt
             registers.gdt.limit = 0x7F
             registers.idt.base = base + GuestMonitor.Physical.idt
@@ -114,7 +120,10 @@ import Synchronization
             try cpu.run()
             switch cpu.exit {
             case .portOut(let access) where access.port == UInt16(GuestMonitor.port):
-                return unsafe (base + Int(GuestMonitor.Physical.output)).load(as: OracleEnd.self)
+                var end = unsafe (base + Int(GuestMonitor.Physical.output)).load(as: OracleEnd.self)
+                // What 16-bit code can't see of RSP is the monitor's.
+                if test.mode == .bits16 { end.state.registers[4] &= 0xFFFF_FFFF }
+                return end
             case .interrupted: return try abandon(OracleEnd.runaway, "interrupted")
             case .shutdown: return try abandon(OracleEnd.failure, "shutdown")
             case let exit: return try abandon(OracleEnd.failure, "exit \(exit.reason.rawValue)")
@@ -124,6 +133,36 @@ import Synchronization
             var end = OracleEnd()
             end.vector = OracleEnd.failure
             return end
+        }
+    }
+
+    /// Runs a case step by step: where in the code window each of its instructions begins, in the order of execution; the last
+    /// one is that which ended it. Nil where that takes too long.
+    func trace(_ test: OracleCase, limit: Int = 10_000) -> [Int]? {
+        prepare(test)
+        watchdog.began()
+        defer { watchdog.ended() }
+        var offsets: [Int] = []
+        do {
+            try cpu.setDebugging(.singleStepping)
+            while true {
+                try cpu.run()
+                switch cpu.exit {
+                case .debug(let step):
+                    let offset = Int(truncatingIfNeeded: Int64(bitPattern: step.pc &- OracleWindows.code))
+                    if (0..<OracleWindows.codeSize).contains(offset) { offsets.append(offset) }
+                    if offsets.count < limit { continue }
+                case .portOut(let access) where access.port == UInt16(GuestMonitor.port):
+                    try cpu.setDebugging(nil)
+                    return offsets
+                default: break
+                }
+                try cpu.setDebugging(nil)
+                try restart()
+                return nil
+            }
+        } catch {
+            return nil
         }
     }
 
@@ -143,10 +182,13 @@ import Synchronization
         unsafe input.storeBytes(of: test.state, as: OracleState.self)
         let frame = unsafe (base + Int(GuestMonitor.Physical.frame)).assumingMemoryBound(to: UInt64.self)
         unsafe frame[0] = test.state.rip
-        unsafe frame[1] = UInt64(test.mode.rawValue)
+        let selectors = OracleSelectors(test.mode)
+        unsafe frame[1] = UInt64(selectors.cs)
         unsafe frame[2] = test.state.rflags
         unsafe frame[3] = test.state.registers[4]
-        unsafe frame[4] = 0x2B
+        unsafe frame[4] = UInt64(selectors.ss)
+        unsafe frame[5] = UInt64(selectors.ds)
+        unsafe frame[6] = UInt64(selectors.es)
 
         let background = backgrounds[Int(test.background) % backgrounds.count]
         unsafe background.withUnsafeBytes { bytes in

@@ -8,12 +8,12 @@ import GuestMemory
 struct GuestMonitor {
     /// Guest-physical addresses.
     enum Physical {
-        static let gdt: UInt64 = 0, tss: UInt64 = 0x200
+        static let gdt: UInt64 = 0, tss: UInt64 = 0x200, ldt: UInt64 = 0x300
         static let pml4: UInt64 = 0x1000, lowPDPT: UInt64 = 0x2000, highPDPT: UInt64 = 0x3000
         static let lowPD: UInt64 = 0x4000, highPD: UInt64 = 0x5000
         static let kernelPT: UInt64 = 0x6000, codePT: UInt64 = 0x7000, dataPT: UInt64 = 0x8000, stackPT: UInt64 = 0x9000
         static let idt: UInt64 = 0xA000, code: UInt64 = 0xB000
-        /// The case's state, so that its XSAVE image is aligned, and the frame by which it is entered.
+        /// The case's state, so that its XSAVE image is aligned, and the frame by which it is entered, with DS and ES behind.
         static let input: UInt64 = 0xC020, frame: UInt64 = 0xC800
         /// An `OracleEnd`, and the top of the stack on which events are delivered.
         static let output: UInt64 = 0xD020, eventStack: UInt64 = 0xF000
@@ -53,6 +53,9 @@ struct GuestMonitor {
         ]
         for (index, value) in descriptors.enumerated() {
             try memory.store(value, at: Physical.gdt + UInt64(index) * 8)
+        }
+        for segment in OracleSegment.allCases {
+            try memory.store(segment.descriptor, at: Physical.ldt + UInt64(segment.rawValue) * 8)
         }
         let stack = GuestMonitor.base + Physical.eventStack
         for offset in [4, 0x24] as [UInt64] { try memory.store(stack, at: Physical.tss + offset) }  // RSP0, IST1
@@ -107,11 +110,13 @@ struct GuestMonitor {
     private mutating func writeCode(_ memory: GuestMemory) throws {
         let (rax, rsp): (UInt8, UInt8) = (0, 4)
         entry = GuestMonitor.base + Physical.code
-        // The state: FPU and vectors, the bases, the registers, then the frame.
+        // The state: FPU and vectors, the bases, the selectors, the registers, then the frame.
         code += [0xB8, 7, 0, 0, 0, 0x31, 0xD2]  // mov eax, 7; xor edx, edx
         code += [0x48, 0x0F, 0xAE] + absolute(5, Physical.input + UInt64(OracleState.Offset.xsave))  // xrstor64
         code += load(rax, from: Physical.input + UInt64(OracleState.Offset.fsBase)) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]
         code += load(rax, from: Physical.input + UInt64(OracleState.Offset.gsBase)) + [0xF3, 0x48, 0x0F, 0xAE, 0xD8]
+        code += [0x8E] + absolute(3, Physical.frame + 40)  // mov ds, [frame.ds]
+        code += [0x8E] + absolute(0, Physical.frame + 48)  // mov es, [frame.es]
         for register in (0..<16 as Range<UInt8>) where register != rsp {
             code += load(register, from: Physical.input + UInt64(register) * 8)
         }

@@ -17,7 +17,8 @@ public enum NativeServer {
     }
 
     /// Exit statuses by which the parent learns that this host can't.
-    static let noRegion: Int32 = 10, noWindows: Int32 = 11, noFSGSBASE: Int32 = 12, noDispatch: Int32 = 13
+    static let noRegion: Int32 = 10, noWindows: Int32 = 11, noFSGSBASE: Int32 = 12, noDispatch: Int32 = 13,
+        noLDT: Int32 = 14
 
     // SAFETY: written before the first case is run, and in the handler; there is one thread.
     private nonisolated(unsafe) static var place: UnsafeMutablePointer<Place>! = nil
@@ -29,6 +30,8 @@ public enum NativeServer {
         var hostFS: UInt64 = 0
         var nextFS: UInt64 = 0
         var nextGS: UInt64 = 0
+        var nextDS: UInt64 = 0x2B
+        var nextES: UInt64 = 0x2B
 
         var region: Unmanaged<OracleRegion>
         var running = false
@@ -50,6 +53,7 @@ public enum NativeServer {
         guard let region = OracleRegion(descriptor: regionDescriptor) else { exit(noRegion) }
         guard hasFSGSBASE else { exit(noFSGSBASE) }
         guard mapWindows() else { exit(noWindows) }
+        guard !offersLDT || writeLDT() else { exit(noLDT) }
         unsafe place = .allocate(capacity: 1)
         unsafe place.initialize(
             to: Place(region: .passRetained(region), mainVectors: .allocate(byteCount: vectorsLimit, alignment: 64)))
@@ -81,6 +85,29 @@ public enum NativeServer {
         guard let function = unsafe dlsym(nil, "getauxval") else { return false }
         typealias Function = @convention(c) (UInt) -> UInt
         return unsafe unsafeBitCast(function, to: Function.self)(26) & 2 != 0
+    }
+
+    /// Linux's modify_ldt, which the C library has without declaring it: what to do, what it is about, how many bytes.
+    private typealias ModifyLDT = @convention(c) (Int32, UnsafeMutableRawPointer, UInt) -> Int32
+    private static var modifyLDT: ModifyLDT? {
+        unsafe dlsym(nil, "modify_ldt").map { unsafe unsafeBitCast($0, to: ModifyLDT.self) }
+    }
+
+    /// Whether processes may have segments of their own: a system can be built without, or forbid it.
+    static let offersLDT: Bool = {
+        guard let modifyLDT = unsafe modifyLDT else { return false }
+        // Reads nothing.
+        var none: UInt64 = 0
+        return unsafe modifyLDT(0, &none, 0) >= 0
+    }()
+
+    /// The segments of 16-bit code.
+    private static func writeLDT() -> Bool {
+        guard let modifyLDT = unsafe modifyLDT else { return false }
+        return OracleSegment.allCases.allSatisfy { segment in
+            var descriptor = segment.userDescriptor
+            return unsafe modifyLDT(0x11, &descriptor, UInt(MemoryLayout.size(ofValue: descriptor))) == 0
+        }
     }
 
     private static func receive(_ request: inout Request) -> Bool {
@@ -135,8 +162,8 @@ public enum NativeServer {
         }
     }
 
-    /// Gives the handler the host's FS base and takes the case's off: the language's runtime lives by it. DS and ES get the
-    /// selector that 32-bit code wants.
+    /// Gives the handler the host's FS base and takes the case's off: the language's runtime lives by it. DS and ES, which no
+    /// signal frame has, get the next case's selectors.
     private static func entryCode() -> UnsafeMutableRawPointer {
         let fields = unsafe UInt64(UInt(bitPattern: place))
         func field(_ index: UInt64) -> [UInt8] { littleEndian(fields + 8 * index) }
@@ -155,10 +182,11 @@ public enum NativeServer {
         code += [0xFF, 0xD0, 0x48, 0x83, 0xC4, 0x08]  // call rax; add rsp, 8
         code += [0x48, 0xA1] + field(3) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]  // mov rax, [nextFS]; wrfsbase rax
         code += [0x48, 0xA1] + field(4) + [0xF3, 0x48, 0x0F, 0xAE, 0xD8]  // mov rax, [nextGS]; wrgsbase rax
+        code += [0x48, 0xA1] + field(5) + [0x8E, 0xD8]  // mov rax, [nextDS]; mov ds, eax
+        code += [0x48, 0xA1] + field(6) + [0x8E, 0xC0]  // mov rax, [nextES]; mov es, eax
         code += [0xC3]
         let setUp = code.count
-        // mov eax, 2Bh; mov ds, eax; mov es, eax; rdfsbase rax; ret
-        code += [0xB8, 0x2B, 0, 0, 0, 0x8E, 0xD8, 0x8E, 0xC0, 0xF3, 0x48, 0x0F, 0xAE, 0xC0, 0xC3]
+        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC0, 0xC3]  // rdfsbase rax; ret
         let page = unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
         unsafe code.withUnsafeBytes { unsafe page.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
         _ = unsafe mprotect(page, 4096, PROT_READ | PROT_EXEC)
@@ -261,6 +289,10 @@ public enum NativeServer {
         unsafe place.pointee.region._withUnsafeGuaranteedRef { region in
             let end = unsafe region.end(batch, number)
             for index in 0..<16 { unsafe end.pointee.state.registers[index] = registers[Frame.order[index]] }
+            if unsafe UInt16(truncatingIfNeeded: registers[Frame.selectors]) == OracleSegment.code.selector {
+                // Linux's way back to a 16-bit stack leaves an address of its own in what such code can't see of RSP.
+                unsafe end.pointee.state.registers[4] &= 0xFFFF_FFFF
+            }
             unsafe end.pointee.state.rip = registers[Frame.rip]
             unsafe end.pointee.state.rflags = registers[Frame.flags]
             unsafe end.pointee.state.fsBase = place.pointee.interruptedFS
@@ -298,7 +330,15 @@ public enum NativeServer {
             unsafe registers[Frame.rip] = state.pointee.rip
             unsafe registers[Frame.flags] = state.pointee.rflags
             let mode = unsafe slot.load(fromByteOffset: OracleRegion.Slot.mode, as: UInt32.self)
-            unsafe registers[Frame.selectors] = UInt64(mode) | 0x2B << 48
+            let selectors = OracleSelectors(OracleCase.Mode(rawValue: mode) ?? .bits64)
+            if mode == OracleCase.Mode.bits16.rawValue {
+                // IRET to a 16-bit stack loads SP alone. Linux makes up for it; the guest's monitor leaves its own stack's.
+                let above = GuestMonitor.base + GuestMonitor.Physical.frame & 0xFFFF_0000
+                unsafe registers[Frame.order[4]] = state.pointee.registers[4] & 0xFFFF | above
+            }
+            unsafe registers[Frame.selectors] = UInt64(selectors.cs) | UInt64(selectors.ss) << 48
+            unsafe place.pointee.nextDS = UInt64(selectors.ds)
+            unsafe place.pointee.nextES = UInt64(selectors.es)
             unsafe place.pointee.nextFS = state.pointee.fsBase
             unsafe place.pointee.nextGS = state.pointee.gsBase
             let image = unsafe UnsafeRawPointer(slot + OracleState.Offset.xsave)

@@ -34,8 +34,20 @@ public struct OracleCase: Sendable, Equatable {
         /// The selectors are those that Linux gives its processes.
         case bits64 = 0x33
         case bits32 = 0x23
+        /// `OracleSegment.code`'s.
+        case bits16 = 0x0F
 
-        public var codeSize: UInt8 { self == .bits64 ? 8 : 4 }
+        /// In bytes, as the decoder has it.
+        public var codeSize: UInt8 {
+            switch self {
+            case .bits64: 8
+            case .bits32: 4
+            case .bits16: 2
+            }
+        }
+
+        /// Those that the host's system lets a process execute.
+        public static let offered = allCases.filter { $0 != .bits16 || NativeServer.offersLDT }
     }
 
     public static let maximalCodeSize = 1024
@@ -72,4 +84,12 @@ public struct OracleEnd: Sendable, BitwiseCopyable {
     public static let killed: UInt32 = 0x103
 
     public init() {}
+
+    /// Where and by what it ended.
+    var text: String {
+        func hex(_ value: UInt64) -> String { String(value, radix: 16) }
+        return
+            "vector \(vector), error code \(hex(UInt64(errorCode))), cr2 \(hex(faultAddress)), rip \(hex(state.rip)), "
+            + "rsp \(hex(state.registers[4]))"
+    }
 }

@@ -106,7 +106,12 @@ public struct RowEncoder {
         if row.vectorLength == .ignored { form.wide = random.chance(20) }
         form.lock = row.lockable && operand == .memory && random.chance(15)
         let hasAddress = operand == .memory || RowEncoder.impliesAddress(row)
-        form.addressSize = mode == .bits64 && hasAddress && !row.vsib && random.chance(recklessness)
+        switch mode {
+        case .bits64: form.addressSize = hasAddress && !row.vsib && random.chance(recklessness)
+        case .bits32: break
+        // Code of 16 bits uses both sizes; there is no VSIB in its own.
+        case .bits16: form.addressSize = row.vsib || hasAddress && random.chance(25)
+        }
         form.emptyREX = mode == .bits64 && random.chance(15)
         if !row.isVEX, row.prefix == .any {
             if RowEncoder.isString(row), random.chance(50) { form.repeat = random.chance(70) ? 0xF3 : 0xF2 }
@@ -120,7 +125,9 @@ public struct RowEncoder {
     static let index: UInt8 = 14
     static let counter: UInt8 = 15
     /// Where they point at first and after each renewal.
-    static func pointer(_ register: UInt8) -> UInt64 { OracleWindows.data + 0x800 + UInt64(register) * 0x120 }
+    static func pointer(_ register: UInt8, _ mode: OracleCase.Mode) -> UInt64 {
+        mode.dataStart + 0x800 + UInt64(register) * 0x120
+    }
 
     public var mode: OracleCase.Mode
     /// Percent of memory operands that may lie anywhere.
@@ -156,7 +163,7 @@ public struct RowEncoder {
         if let fixed = row.fixedModRM {
             parts.modRM = [fixed]
         } else if operand == .memory {
-            memoryOperand(row, &parts, &random)
+            memoryOperand(row, form, &parts, &random)
             parts.modRM[0] |= (parts.reg & 7) << 3
         } else if row.hasModRM {
             parts.modRM = [0xC0 | (parts.reg & 7) << 3 | parts.rm & 7]
@@ -312,13 +319,17 @@ public struct RowEncoder {
 
     // MARK: Memory operands
 
-    private func memoryOperand(_ row: OpcodeRow, _ parts: inout Parts, _ random: inout OracleRandom) {
+    private func memoryOperand(_ row: OpcodeRow, _ form: Form, _ parts: inout Parts, _ random: inout OracleRandom) {
         let pointers = RowEncoder.pointers(mode)
         if row.vsib {
             // The indices are whatever the vector holds.
             let (base, index) = (random.pick(pointers), UInt8(random.below(limit)))
             (parts.rexB, parts.rexX) = (base & 8 != 0, index & 8 != 0)
             parts.modRM = [0x44, UInt8(random.below(4)) << 6 | (index & 7) << 3 | base & 7, random.byte()]
+            return
+        }
+        if mode != .bits64, form.addressSize != (mode == .bits16) {
+            memoryOperand16(&parts, &random)
             return
         }
         if random.chance(wildness) {
@@ -338,12 +349,12 @@ public struct RowEncoder {
         case 2 where mode == .bits64:
             // FS and GS begin at the window's start.
             parts.segment = random.chance(50) ? 0x64 : 0x65
-            parts.modRM = [0x04, 0x25] + RowEncoder.bytes(target &- OracleWindows.data, 4)
+            parts.modRM = [0x04, 0x25] + RowEncoder.bytes(target &- mode.dataStart, 4)
         default:
             let base = random.pick(pointers)
             parts.rexB = base & 8 != 0
             if random.chance(recklessness) { parts.segment = random.pick([0x26, 0x2E, 0x36, 0x3E]) }
-            let distance = target &- RowEncoder.pointer(base)
+            let distance = target &- RowEncoder.pointer(base, mode)
             let short = Int8(exactly: Int64(bitPattern: distance)) != nil && random.chance(80)
             let mod: UInt8 = short ? 0x40 : 0x80
             var middle: [UInt8] = []
@@ -357,8 +368,37 @@ public struct RowEncoder {
         }
     }
 
-    /// An address in the data window: aligned, or not, across the border between the pages, or in what can't be written.
+    /// ModRM of 16-bit addressing: BX and BP with or without SI and DI, each alone, or a displacement. Intel SDM vol. 2,
+    /// table 2-1.
+    private func memoryOperand16(_ parts: inout Parts, _ random: inout OracleRandom) {
+        if random.chance(wildness) {
+            parts.modRM = [0x80 | UInt8(random.below(8))] + RowEncoder.bytes(random.next(), 2)
+            return
+        }
+        let target = target(&random)
+        if random.chance(8) {
+            parts.modRM = [0x06] + RowEncoder.bytes(target, 2)
+            return
+        }
+        // [BP] is in the stack segment; what BP holds is anyone's guess after a while.
+        if random.chance(8) {
+            parts.modRM = [0x40 | random.pick([2, 3, 6]), random.byte()]
+            return
+        }
+        let (rm, registers) = random.pick(
+            [(0, [3, 6]), (1, [3, 7]), (4, [6]), (5, [7]), (7, [3])] as [(UInt8, [UInt8])])
+        if random.chance(recklessness) { parts.segment = random.pick([0x26, 0x2E, 0x36, 0x3E]) }
+        let distance = registers.reduce(target) { $0 &- RowEncoder.pointer($1, mode) }
+        let short = Int8(exactly: Int64(bitPattern: distance)) != nil && random.chance(80)
+        parts.modRM = [(short ? 0x40 : 0x80) | rm] + RowEncoder.bytes(distance, short ? 1 : 2)
+    }
+
+    /// An address in the data window: aligned, or not, across the border between the pages, or in what can't be written. With
+    /// less than 64 bits now and then where addresses end.
     private func target(_ random: inout OracleRandom) -> UInt64 {
+        if mode != .bits64, random.chance(3) {
+            return (mode == .bits16 ? 0xFFFF : 0xFFFF_FFFF) - UInt64(random.below(40))
+        }
         let offset =
             switch random.below(24) {
             case 0, 1: OracleWindows.page - 1 - random.below(32)
@@ -366,7 +406,7 @@ public struct RowEncoder {
             case 3...8: random.below(0x1F00)
             default: random.below(0x1F00) & ~63
             }
-        return OracleWindows.data + UInt64(offset)
+        return mode.dataStart + UInt64(offset)
     }
 
     // MARK: Immediates
@@ -375,7 +415,7 @@ public struct RowEncoder {
         var value = random.value()
         if random.chance(30) { value &= 0xFF00_FFFF_0000_003F }
         for index in 0..<Int(row.operandCount) where row.operands[index].kind == .O {
-            value = OracleWindows.data + UInt64(random.below(0x1FF0))
+            value = mode.dataStart + UInt64(random.below(0x1FF0))
         }
         code += RowEncoder.bytes(value, 8)
         code += [0, 0]

@@ -7,7 +7,7 @@ import X86
 /// No instruction reads flags that are undefined there: one that defines them is put before it.
 public struct SequenceGenerator {
     private var random: OracleRandom
-    private var pools: [Pool] = []
+    private var pools: [OracleCase.Mode: Pool] = [:]
     private var untilRenewal = 0
     /// Instructions of a sequence.
     public var lengths = 1...40
@@ -22,7 +22,7 @@ public struct SequenceGenerator {
     }
 
     private mutating func renew() {
-        pools = OracleCase.Mode.allCases.map { mode in
+        for mode in OracleCase.Mode.offered {
             var pool = Pool()
             let encoder = RowEncoder(mode: mode)
             for (number, row) in OpcodeTable.rows.enumerated() where NativeRows.isOrdinary(row) {
@@ -41,7 +41,7 @@ public struct SequenceGenerator {
                     }
                 }
             }
-            return pool
+            pools[mode] = pool
         }
         untilRenewal = 20_000
     }
@@ -50,10 +50,10 @@ public struct SequenceGenerator {
     public mutating func next() -> OracleCase {
         if untilRenewal == 0 { renew() }
         untilRenewal -= 1
-        let mode: OracleCase.Mode = random.chance(25) ? .bits32 : .bits64
+        let drawn: OracleCase.Mode = random.pick([.bits64, .bits64, .bits64, .bits64, .bits32, .bits16])
+        let (mode, pool) = pools[drawn].map { (drawn, $0) } ?? (.bits32, pools[.bits32] ?? Pool())
         var test = StateGenerator.make(mode, &random)
-        let pool = pools[mode == .bits64 ? 0 : 1]
-        var builder = SequenceBuilder(mode: mode, start: OracleWindows.code, flavour: random.below(4))
+        var builder = SequenceBuilder(mode: mode, start: test.state.rip, flavour: random.below(4))
         let count = lengths.lowerBound + random.below(lengths.count)
         while builder.count < count {
             builder.add(&random) { flavour, random in
@@ -88,15 +88,18 @@ enum StateGenerator {
             test.state.registers[index] = wide ? random.value() : random.value() & 0xFFFF_FFFF
         }
         for register in RowEncoder.pointers(mode) {
-            test.state.registers[Int(register)] = RowEncoder.pointer(register)
+            test.state.registers[Int(register)] = RowEncoder.pointer(register, mode)
         }
         if wide {
             test.state.registers[Int(RowEncoder.index)] = UInt64(random.below(48))
             test.state.fsBase = OracleWindows.data
             test.state.gsBase = OracleWindows.data
         }
-        test.state.registers[4] = OracleWindows.stack + 0x800 + (random.chance(90) ? 0 : UInt64(random.below(64)))
-        test.state.rip = OracleWindows.code
+        test.state.registers[4] = mode.stackStart + 0x800 + (random.chance(90) ? 0 : UInt64(random.below(64)))
+        if mode == .bits16, random.chance(70) {
+            test.state.registers[5] = mode.stackStart + UInt64(random.below(0x1000))
+        }
+        test.state.rip = mode.codeStart
         test.state.rflags =
             0x202 | random.next() & 0x8D5 | (random.chance(10) ? 0x400 : 0) | (random.chance(3) ? 0x4_0000 : 0)
 
@@ -131,9 +134,14 @@ struct SequenceBuilder {
     private let start: UInt64
     private let flavour: Int
     private var undefined: RFLAGS = []
-    /// Forward branches: where the displacement is, its size, after which item they land, what is undefined there.
-    private var forward: [(offset: Int, size: Int, item: Int, undefined: RFLAGS)] = []
-    private var calls: [Int] = []
+    /// Where a branch's displacement is, and its size in bytes.
+    private struct Site {
+        var offset: Int
+        var size: Int
+    }
+    /// Forward branches, after which item they land, what is undefined there.
+    private var forward: [(site: Site, item: Int, undefined: RFLAGS)] = []
+    private var calls: [Site] = []
 
     typealias Draw = (_ flavour: Int, _ random: inout OracleRandom) -> EncodedInstruction
 
@@ -152,7 +160,7 @@ struct SequenceBuilder {
         switch random.below(100) {
         case 0..<5: branch(&random)
         case 5..<7: loop(&random, draw)
-        case 7..<9: call()
+        case 7..<9: call(&random)
         case 9..<13: string(&random)
         case 13..<17: renewPointer(&random)
         case 17: indirectJump(&random)
@@ -171,10 +179,12 @@ struct SequenceBuilder {
         guard !calls.isEmpty else { return }
         code.append(OracleWindows.filler)
         for site in calls {
-            patch(site, 4, to: code.count)
+            patch(site, to: code.count)
             undefined = CodeAnalysis.status
             for _ in 0..<1 + random.below(3) where hasRoom { append(draw(flavour, &random), &random) }
             defineFlags(&random)
+            // What the call has pushed.
+            if mode == .bits16, site.size == 4 { code.append(0x66) }
             code += random.chance(80) ? [0xC3] : [0xC2, 0, 0]
         }
     }
@@ -195,21 +205,39 @@ struct SequenceBuilder {
         undefined = []
     }
 
-    private mutating func patch(_ offset: Int, _ size: Int, to target: Int) {
-        let displacement = target - (offset + size)
-        for index in 0..<size { code[offset + index] = UInt8(truncatingIfNeeded: displacement >> (8 * index)) }
+    private mutating func patch(_ site: Site, to target: Int) {
+        let displacement = target - (site.offset + site.size)
+        for index in 0..<site.size {
+            code[site.offset + index] = UInt8(truncatingIfNeeded: displacement >> (8 * index))
+        }
+    }
+
+    /// Appends a branch that is to be patched.
+    private mutating func short(_ opcode: UInt8) -> Site {
+        code += [opcode, 0]
+        return Site(offset: code.count - 1, size: 1)
+    }
+
+    private mutating func near(_ opcode: [UInt8], _ random: inout OracleRandom) -> Site {
+        var size = mode == .bits16 ? 2 : 4
+        if mode == .bits16, random.chance(20) {
+            code.append(0x66)
+            size = 4
+        }
+        code += opcode + [UInt8](repeating: 0, count: size)
+        return Site(offset: code.count - size, size: size)
     }
 
     /// Lets the branches land that were to skip up to here.
     private mutating func land() {
         for branch in forward where branch.item <= count {
-            let distance = code.count - branch.offset - branch.size
-            if branch.size == 1, distance > 127 {
+            let next = branch.site.offset + branch.site.size
+            if branch.site.size == 1, code.count - next > 127 {
                 // Too far: skip nothing.
-                patch(branch.offset, 1, to: branch.offset + 1)
+                patch(branch.site, to: next)
                 continue
             }
-            patch(branch.offset, branch.size, to: code.count)
+            patch(branch.site, to: code.count)
             undefined.formUnion(branch.undefined)
         }
         forward.removeAll { $0.item <= count }
@@ -221,51 +249,49 @@ struct SequenceBuilder {
         let item = count + 1 + random.below(4)
         switch random.below(10) {
         case 0:
-            code += [0xEB, 0]
-            forward.append((code.count - 1, 1, item, undefined))
+            forward.append((short(0xEB), item, undefined))
         case 1:
-            code += [0xE9, 0, 0, 0, 0]
-            forward.append((code.count - 4, 4, item, undefined))
+            forward.append((near([0xE9], &random), item, undefined))
         case 2:
-            code += [0xE3, 0]
-            forward.append((code.count - 1, 1, item, undefined))
+            forward.append((short(0xE3), item, undefined))
         case 3..<6:
             if !reads.isDisjoint(with: undefined) { defineFlags(&random) }
-            code += [0x0F, 0x80 | condition, 0, 0, 0, 0]
-            forward.append((code.count - 4, 4, item, undefined))
+            forward.append((near([0x0F, 0x80 | condition], &random), item, undefined))
         default:
             if !reads.isDisjoint(with: undefined) { defineFlags(&random) }
-            code += [0x70 | condition, 0]
-            forward.append((code.count - 1, 1, item, undefined))
+            forward.append((short(0x70 | condition), item, undefined))
         }
     }
 
     /// A body that is run a few times, counted in R15 or, in 32-bit code, in memory.
     private mutating func loop(_ random: inout OracleRandom, _ draw: Draw) {
         let rounds = UInt8(2 + random.below(5))
-        let counter = RowEncoder.bytes(OracleWindows.stack + 8, 4)
-        if mode == .bits64 {
-            code += [0x41, 0xBF, rounds, 0, 0, 0]  // mov r15d, rounds
-        } else {
-            code += [0xC7, 0x05] + counter + [rounds, 0, 0, 0]  // mov dword [counter], rounds
+        // mov r15d, rounds, or mov [counter], rounds
+        let counter = RowEncoder.bytes(mode.stackStart + 8, mode == .bits16 ? 2 : 4)
+        switch mode {
+        case .bits64: code += [0x41, 0xBF, rounds, 0, 0, 0]
+        case .bits32: code += [0xC7, 0x05] + counter + [rounds, 0, 0, 0]
+        case .bits16: code += [0x36, 0xC7, 0x06] + counter + [rounds, 0]
         }
         let head = code.count
         defineFlags(&random)
         for _ in 0..<1 + random.below(4) where hasRoom { append(draw(flavour, &random), &random) }
-        code += mode == .bits64 ? [0x41, 0xFF, 0xCF] : [0xFF, 0x0D] + counter  // dec
+        // dec
+        switch mode {
+        case .bits64: code += [0x41, 0xFF, 0xCF]
+        case .bits32: code += [0xFF, 0x0D] + counter
+        case .bits16: code += [0x36, 0xFF, 0x0E] + counter
+        }
         undefined.subtract([.OF, .SF, .ZF, .AF, .PF])
         if code.count + 2 - head <= 128, random.chance(50) {
-            code += [0x75, 0]
-            patch(code.count - 1, 1, to: head)
+            patch(short(0x75), to: head)
         } else {
-            code += [0x0F, 0x85, 0, 0, 0, 0]
-            patch(code.count - 4, 4, to: head)
+            patch(near([0x0F, 0x85], &random), to: head)
         }
     }
 
-    private mutating func call() {
-        code += [0xE8, 0, 0, 0, 0]
-        calls.append(code.count - 4)
+    private mutating func call(_ random: inout OracleRandom) {
+        calls.append(near([0xE8], &random))
         undefined = []
     }
 
@@ -280,13 +306,14 @@ struct SequenceBuilder {
 
     private mutating func renewPointer(_ random: inout OracleRandom) {
         let register = random.pick(RowEncoder.pointers(mode))
-        move(RowEncoder.pointer(register), to: register)
+        move(RowEncoder.pointer(register, mode), to: register)
         if mode == .bits64 { move(UInt64(random.below(48)), to: RowEncoder.index) }
     }
 
     /// MOV of a 32-bit immediate.
     private mutating func move(_ value: UInt64, to register: UInt8) {
         if register > 7 { code.append(0x41) }
+        if mode == .bits16 { code.append(0x66) }
         code += [0xB8 | register & 7] + RowEncoder.bytes(value, 4)
     }
 
@@ -300,15 +327,16 @@ struct SequenceBuilder {
     private mutating func compareExchange(_ random: inout OracleRandom) {
         let size: [UInt8] = random.pick(mode == .bits64 ? [[], [0x66], [0x48]] : [[], [0x66]])
         let wide: UInt8 = random.chance(80) ? 1 : 0
-        code += size + [0x88 | wide, 0x03]  // mov [rbx], rAX
+        let place: UInt8 = mode == .bits16 ? 7 : 3
+        code += size + [0x88 | wide, place]  // mov [rbx], rAX
         if random.chance(60) { code.append(0xF0) }
-        code += size + [0x0F, 0xB0 | wide, UInt8(random.below(8)) << 3 | 0x03]  // cmpxchg [rbx], r
+        code += size + [0x0F, 0xB0 | wide, UInt8(random.below(8)) << 3 | place]  // cmpxchg [rbx], r
         undefined = []
     }
 
     /// A string instruction over a small stretch, its operands overlapping as often as not.
     private mutating func string(_ random: inout OracleRandom) {
-        let source = OracleWindows.data + 0x300 + UInt64(random.below(0x1A00))
+        let source = mode.dataStart + 0x300 + UInt64(random.below(0x1A00))
         let distance = random.chance(60) ? UInt64(random.below(20)) &- 8 : UInt64(random.below(0x200))
         move(source, to: 6)
         move(source &+ distance, to: 7)

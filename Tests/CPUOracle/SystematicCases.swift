@@ -18,7 +18,7 @@ public struct SystematicCases {
         random = OracleRandom(seed: seed)
         counts = [Int](repeating: 0, count: OpcodeTable.rows.count)
         for (number, row) in OpcodeTable.rows.enumerated() where NativeRows.isCompared(row) {
-            for mode in OracleCase.Mode.allCases {
+            for mode in OracleCase.Mode.offered {
                 for form in RowEncoder(mode: mode).forms(of: row) { pending.append((number, mode, form)) }
             }
         }
@@ -37,7 +37,7 @@ public struct SystematicCases {
             guard let instruction = encoder.encode(number, form, &random) else { continue }
             var test = StateGenerator.make(mode, &random)
             arrange(&test, OpcodeTable.rows[number], form)
-            test.code = instruction.placed(at: OracleWindows.code)
+            test.code = instruction.placed(at: test.state.rip)
             // Undefined flags of a single instruction are masked; those that it reads are defined here.
             counts[number] += 1
             return test
@@ -53,7 +53,8 @@ public struct SystematicCases {
         guard random.chance(50) else { return }
         if isString {
             for index in [6, 7] {
-                test.state.registers[index] = OracleWindows.data + UInt64(OracleWindows.page - 32 + random.below(64))
+                let offset = OracleWindows.page - 32 + random.below(64)
+                test.state.registers[index] = test.mode.dataStart + UInt64(offset)
             }
             test.state.rflags = test.state.rflags & ~RFLAGS.DF.rawValue | (random.chance(50) ? RFLAGS.DF.rawValue : 0)
         }
@@ -70,7 +71,7 @@ public enum InstructionReport {
         var lines = [
             "# The instructions and what shows them right", "",
             "Made by `make instructions`. A line is a row of the opcode table. Its count is of single instructions in every form",
-            "that it has (operand kinds, prefixes, vector lengths, 64- and 32-bit code), executed by the host's own processor and",
+            "that it has (operand kinds, prefixes, vector lengths, 64-, 32- and 16-bit code), executed by the host's own processor and",
             "by the interpreter from the same states, and equal in registers, flags, FPU and vector state, memory and fault. Random",
             "sequences of them are compared by `make fuzz-cpu`. What user level can't show names its tests.", "",
         ]
