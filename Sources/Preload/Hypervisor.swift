@@ -35,8 +35,17 @@ final class Hypervisor: Sendable {
         if let present = ifPresent { return present }
         SoftwareEndpoint.prepare()
         let made = try Hypervisor()
+        made.rehearse()
         lock.withLock { unsafe present = made }
         return made
+    }
+
+    /// Has a machine run as a client's will: what the language's runtime makes at first use is there before a fork can meet it.
+    private func rehearse() {
+        switch Settings.shared.interface {
+        case .today: Rehearsal.perform(on: DescriptorEndpoint(self))
+        case .first: Rehearsal.perform(on: SignallingEndpoint(endpoint))
+        }
     }
 
     static var ifPresent: Hypervisor? { lock.withLock { unsafe present } }
@@ -98,7 +107,8 @@ final class Hypervisor: Sendable {
     }
 
     /// A descriptor that may have been a handle's last is closed.
-    static func descriptorClosed() { ifPresent?.watch.drain() }
+    static func descriptorClosed() { ifPresent?.descriptorClosed() }
+    func descriptorClosed() { watch.drain() }
 
     // MARK: Requests
 
@@ -128,7 +138,8 @@ final class Hypervisor: Sendable {
         }
     }
 
-    private func ioctl(_ found: FoundHandle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
+    /// The same on a handle of this process.
+    func ioctl(_ found: FoundHandle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
         let handle = found.handle
         switch (found.kind, request) {
         case (.first, _):
@@ -160,13 +171,20 @@ final class Hypervisor: Sendable {
     ) throws(Errno) -> UnsafeMutableRawPointer {
         guard found.kind == .vcpu || found.kind == .first else { throw .noSuchDevice }
         guard found.isOfThisProcess else { throw .ioError }
-        let hypervisor = try shared()
+        return unsafe try shared().map(
+            found, at: address, length: length, protection: protection, flags: flags, offset: offset)
+    }
+
+    func map(
+        _ found: FoundHandle, at address: UnsafeMutableRawPointer?, length: Int, protection: Int32, flags: Int32,
+        offset: Int
+    ) throws(Errno) -> UnsafeMutableRawPointer {
         let pieces: [MappingPiece]
         if found.kind == .first {
-            guard let machine = hypervisor.firsts[found.handle] else { throw .badFileDescriptor }
+            guard let machine = firsts[found.handle] else { throw .badFileDescriptor }
             pieces = try machine.place(offset: offset, length: length)
         } else {
-            pieces = try hypervisor.endpoint.pieces(found.handle, length: length, offset: offset)
+            pieces = try endpoint.pieces(found.handle, length: length, offset: offset)
         }
         return unsafe try pieces.map(at: address, protection: protection, flags: flags, by: next.map)
     }
