@@ -243,7 +243,7 @@ extension CPU {
             return enterRealMode(selector, offset)
         }
         stack.pointer = stack.pointer &+ extra
-        let early = try outerStackEarly(&stack, selector, always: false, size: size)
+        let early = isPoppedEarly(selector) ? try outerStack(&stack, size: size) : nil
         let target = try returnTarget(selector)
         if target.cpl == state.cpl {
             try checkEntry(offset, target)
@@ -262,13 +262,11 @@ extension CPU {
         return (frame[0], UInt16(truncatingIfNeeded: frame[1]))
     }
 
-    /// The same where it is popped before the code segment is looked at: by AMD's processors, which go by the selector's RPL
-    /// alone (AMD APM vol. 3, RETF and IRET). Intel's look at the segment first (Intel SDM vol. 2, RET and IRET).
-    private func outerStackEarly(
-        _ stack: inout StackFrame, _ selector: UInt16, always: Bool, size: Int
-    ) throws(Stop) -> (pointer: UInt64, selector: UInt16)? {
-        guard state.codeMode.contains(.amd), always || Selector(selector).rpl != state.cpl else { return nil }
-        return try outerStack(&stack, size: size)
+    /// Whether that is popped before the code segment is looked at: by AMD's processors, which go by the selector's RPL alone
+    /// (AMD APM vol. 3, RETF and IRET). Intel's look at the segment first (Intel SDM vol. 2, RET and IRET), but for IRET of
+    /// 64-bit code, which pops all five in any case.
+    private func isPoppedEarly(_ selector: UInt16) -> Bool {
+        state.codeMode.contains(.amd) && Selector(selector).rpl != state.cpl
     }
 
     /// CS as RET and IRET find it on the stack.
@@ -339,7 +337,7 @@ extension CPU {
         if size == 4, flags & RFLAGS.VM.rawValue != 0, state.cpl == 0, !isLongMode {
             return try returnToV86(&stack, offset, selector, flags)
         }
-        let early = try outerStackEarly(&stack, selector, always: is64Bit, size: size)
+        let early = is64Bit || isPoppedEarly(selector) ? try outerStack(&stack, size: size) : nil
         let target = try returnTarget(selector)
         var mask = changeableFlags(size: size, resume: true)
         if state.cpl == 0, size != 2 { mask |= RFLAGS.VIF.rawValue | RFLAGS.VIP.rawValue }
@@ -360,9 +358,8 @@ extension CPU {
 
     private func interruptReturnReal(size: Int, _ mask: UInt64) throws(Stop) {
         var stack = StackFrame(self)
-        let offset = try stack.pop(size: size)
-        let selector = UInt16(truncatingIfNeeded: try stack.pop(size: size))
-        let flags = try stack.pop(size: size)
+        let frame: InlineArray<3, UInt64> = try stack.popFrame(size: size)
+        let (offset, selector, flags) = (frame[0], UInt16(truncatingIfNeeded: frame[1]), frame[2])
         guard offset <= UInt64(self[segment: .cs].limit) else { throw .generalProtection }
         stack.commit()
         replaceFlags(flags, mask: mask)
@@ -377,9 +374,8 @@ extension CPU {
         }
         guard state.cr4 & CR4.VME.rawValue != 0, size == 2 else { throw .generalProtection }
         var stack = StackFrame(self)
-        let offset = try stack.pop(size: 2)
-        let selector = UInt16(truncatingIfNeeded: try stack.pop(size: 2))
-        let flags = try stack.pop(size: 2)
+        let frame: InlineArray<3, UInt64> = try stack.popFrame(size: 2)
+        let (offset, selector, flags) = (frame[0], UInt16(truncatingIfNeeded: frame[1]), frame[2])
         let setsIF = flags & RFLAGS.IF.rawValue != 0
         guard flags & RFLAGS.TF.rawValue == 0, !(setsIF && hasFlag(.VIP)) else { throw .generalProtection }
         guard offset <= UInt64(self[segment: .cs].limit) else { throw .generalProtection }

@@ -5,14 +5,19 @@ import X86
 /// A target outside of the limit or not canonical is #GP(0) at the branch, before anything is committed. What 16-bit operand
 /// size cuts off (66-prefixed branches in 64-bit code among them, where the vendor has that) the decoder has decided.
 extension CPU {
+    /// Whether a branch may lead to a target.
+    @inline(__always) private func permits(_ target: UInt64) -> Bool {
+        if state.codeMode.codeSize == 8 { return CPU.isCanonical(target) }
+        return target <= UInt64(self[segment: .cs].limit)
+    }
+
     /// A target that is computed while the instruction executes.
     @inline(__always) private func check(_ target: UInt64) throws(Stop) {
-        if state.codeMode.codeSize == 8 {
-            guard CPU.isCanonical(target) else { throw .generalProtection }
-        } else {
-            guard target <= UInt64(self[segment: .cs].limit) else { throw .generalProtection }
-        }
+        guard permits(target) else { throw .generalProtection }
     }
+
+    /// The same out of the way of branches that have a link.
+    @inline(never) private func isAllowed(_ target: UInt64) -> Bool { permits(target) }
 
     /// The RIP that a direct branch leads to.
     @inline(__always) private func directTarget(_ cursor: OpCursor) -> UInt64 {
@@ -29,11 +34,6 @@ extension CPU {
     @inline(__always) func jump(_ cursor: OpCursor) -> UInt {
         if cursor.op.link == 0, !isAllowed(directTarget(cursor)) { return stopped(.generalProtection) }
         return branch(cursor, to: cursor.op.immediate)
-    }
-
-    @inline(never) private func isAllowed(_ target: UInt64) -> Bool {
-        if state.codeMode.codeSize == 8 { return CPU.isCanonical(target) }
-        return target <= UInt64(self[segment: .cs].limit)
     }
 
     /// A direct branch with 16-bit operand size; its target depends on more than the block, so it has no link.
@@ -85,8 +85,8 @@ extension CPU {
     }
 
     @inline(never) private func callSlowly(_ cursor: OpCursor) -> UInt {
-        guard isAllowed(directTarget(cursor)) else { return stopped(.generalProtection) }
         do throws(Stop) {
+            if !permits(directTarget(cursor)) { try refuseCall(UInt64.self) }
             try pushLong(nextRIP(cursor))
         } catch {
             return stopped(error)
@@ -108,7 +108,7 @@ extension CPU {
     @inline(never) private func refuseCall<W: OperandWidth>(_: W.Type) throws(Stop) {
         if state.codeMode.contains(.amd) {
             let place = try stackLinear(rsp &- UInt64(W.bytes), size: W.bytes, .write)
-            _ = try readForWrite(place, .ss, as: W.self)
+            try checkWritable(place, size: W.bytes, .ss)
         }
         throw .generalProtection
     }
@@ -117,7 +117,7 @@ extension CPU {
     @inline(__always) func callRelative<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         let target = directTarget(cursor)
         do throws(Stop) {
-            if !isAllowed(target) { try refuseCall(W.self) }
+            if !permits(target) { try refuseCall(W.self) }
             try pushAnywhere(W(truncatingIfNeeded: nextRIP(cursor)))
         } catch {
             return stopped(error)
@@ -142,7 +142,7 @@ extension CPU {
         let target: UInt64
         do throws(Stop) {
             target = UInt64(truncatingIfNeeded: try readSource(cursor, as: W.self))
-            if !isAllowed(target) { try refuseCall(W.self) }
+            if !permits(target) { try refuseCall(W.self) }
             if W.bits == 64 {
                 try pushLong(nextRIP(cursor))
             } else {

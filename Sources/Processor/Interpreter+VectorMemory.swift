@@ -176,14 +176,15 @@ extension CPU {
             enterMMX()
         }
         let source = vector(slot(cursor, 0)), mask = vector(slot(cursor, 1))
-        // AMD's processors look at the whole operand, whatever the mask selects, by halves.
-        let looksAtHalves = state.codeMode.contains(.amd)
-        try checkAlignment(
-            try pieceAddress(cursor, 0, size: looksAtHalves ? 8 : size, .write), size: 8, segment)
-        if looksAtHalves {
+        if state.codeMode.contains(.amd) {
+            // AMD's processors look at the whole operand, whatever the mask selects, by halves.
             for half in stride(from: 0, to: size, by: 8) {
                 try checkWritable(try pieceAddress(cursor, half, size: 8, .write), size: 8, segment)
             }
+        } else {
+            let linear = try pieceAddress(cursor, 0, size: size, .write)
+            try checkCanonical(linear, size: size, segment)
+            try checkAlignment(linear, size: 8, segment)
         }
         func byte(_ vector: SIMD2<UInt64>, _ index: Int) -> UInt8 {
             UInt8(truncatingIfNeeded: vector[index / 8] >> UInt64(index % 8 * 8))

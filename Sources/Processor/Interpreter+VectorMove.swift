@@ -87,11 +87,15 @@ extension CPU {
     @inline(__always) fileprivate func load32(_ cursor: OpCursor) -> UInt {
         instruction(cursor) { () throws(Stop) in
             let linear = try vectorAddress(cursor, size: 32, .read)
-            if unsafe hostAddressForRead(linear, size: 32) == nil {
+            let low: SIMD2<UInt64>, high: SIMD2<UInt64>
+            if let host = unsafe hostAddressForRead(linear, size: 32) {
+                low = unsafe host.loadUnaligned(as: SIMD2<UInt64>.self)
+                high = unsafe host.loadUnaligned(fromByteOffset: 16, as: SIMD2<UInt64>.self)
+            } else {
                 try checkCanonical(linear, size: 32, cursor.op.segment)
+                low = try readVector(linear, cursor.op.segment)
+                high = try readVector(linear &+ 16, cursor.op.segment)
             }
-            let low = try readVector(linear, cursor.op.segment)
-            let high = try readVector(linear &+ 16, cursor.op.segment)
             setVector(cursor.op.destination, low)
             setUpperHalf(cursor.op.destination, high)
         }

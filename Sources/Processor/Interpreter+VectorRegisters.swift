@@ -58,7 +58,8 @@ extension CPU {
         do throws(Stop) {
             linear = try linearAddress(cursor, size: size, access)
         } catch {
-            // Beyond its segment as well: processors look at the alignment first, and don't say #SS(0) then.
+            // Beyond its segment as well: AMD's processors look at the alignment first, and don't say #SS(0) then. The manuals
+            // leave it open.
             let place = self[segment: cursor.op.segment].base &+ sum(cursor)
             if place & UInt64(cursor.op.extra) != 0 { throw .generalProtection }
             throw error

@@ -151,6 +151,8 @@ extension CPU {
         let linear = try linearAddress(cursor, size: 512, .read), segment = cursor.op.segment
         try checkImageAlignment(linear, segment)
         var image = InlineArray<104, UInt64>(repeating: 0)
+        // The image is 512 bytes, though nothing is in its last ones.
+        _ = try read(linear &+ 511, segment, as: UInt8.self)
         try load(0..<20 + 2 * vectorCount, linear, segment, into: &image)
         let control = UInt32(truncatingIfNeeded: image[3])
         guard control & ~XSAVEOps.mxcsrMask == 0 else { throw .generalProtection }

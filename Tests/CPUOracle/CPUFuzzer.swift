@@ -109,6 +109,10 @@ public struct CPUFuzzer {
             guard let lines, let test = CaseText.read(lines.joined(separator: "\n")) else {
                 throw Mistake.unreadable(path)
             }
+            guard OracleCase.Mode.offered.contains(test.mode) else {
+                print("\(path): the host's system has no \(test.mode.codeSize * 8)-bit code for processes")
+                continue
+            }
             let differences = try runner.differences(of: test)
             print("\(path): \(differences.isEmpty ? "agrees" : differences.joined(separator: "; "))")
             print("natively: \(try runner.nativeEnd(of: test).text); in the guest: \(runner.guest.run(test).text)")

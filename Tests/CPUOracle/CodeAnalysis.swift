@@ -103,8 +103,8 @@ public struct CodeAnalysis {
 /// What is undefined at the end of the way that execution has taken.
 struct PathAnalysis {
     private(set) var undefined: RFLAGS = []
-    /// Whether one of the instructions read a flag that was undefined: the case's outcome is then no one's to say.
-    private(set) var readsUndefined = false
+    /// Where the first instruction is that read a flag which was undefined: from there on the outcome is no one's to say.
+    private(set) var readsUndefined: Int?
 
     /// `offsets`: where in the code window the instructions begin, in the order of execution; the last one has not been
     /// completed.
@@ -121,7 +121,7 @@ struct PathAnalysis {
                     vendor: CodeAnalysis.vendor)
             else { continue }
             let effect = FlagEffect(instruction)
-            if !effect.reads.isDisjoint(with: undefined) { readsUndefined = true }
+            if readsUndefined == nil, !effect.reads.isDisjoint(with: undefined) { readsUndefined = offset }
             undefined = undefined.subtracting(effect.certainlyWrites).union(effect.leavesUndefined)
         }
     }

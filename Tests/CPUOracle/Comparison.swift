@@ -43,7 +43,9 @@ struct Comparison {
         if native.vector == guest.vector, !isOpenFault, Exceptions.withErrorCode.contains(UInt64(native.vector)) {
             var mask = UInt32.max
             if native.vector == 14 {
-                if native.faultAddress != guest.faultAddress, !Comparison.isInPieces(test, at: native.state.rip) {
+                if native.faultAddress != guest.faultAddress,
+                    Comparison.instruction(test, at: native.state.rip).map(Comparison.isInPieces) != true
+                {
                     note("cr2", guest.faultAddress, native.faultAddress)
                 }
                 // What the kernel's half of the address space holds is not shown to a process.
@@ -108,8 +110,15 @@ struct Comparison {
     /// bytes, is looked at first is no one's to say.
     private static func isOfEitherOperand(_ test: OracleCase, _ a: OracleEnd, _ b: OracleEnd) -> Bool {
         let faults: Set<UInt32> = [12, 13, 14, 17]
-        return a.state.rip == b.state.rip && faults.contains(a.vector) && faults.contains(b.vector)
-            && (isInPieces(test, at: a.state.rip) || instruction(test, at: a.state.rip)?.mnemonic == .cmps)
+        guard a.state.rip == b.state.rip, faults.contains(a.vector), faults.contains(b.vector),
+            let instruction = instruction(test, at: a.state.rip)
+        else { return false }
+        switch instruction.mnemonic {
+        // FXSAVE and FXRSTOR may be #GP for their alignment.
+        case .cmps, .fxsave, .fxrstor: return true
+        // One operand is in one segment.
+        default: return isInPieces(instruction) && Set([a.vector, b.vector]) != [12, 13]
+        }
     }
 
     /// Whether the host ended it as the manuals leave it open: with a single-step trap within a gather, or with an unmasked
@@ -146,9 +155,8 @@ struct Comparison {
 
     /// Whether the instruction that faulted accesses a state image or ten bytes: which of them is looked at first is no one's to
     /// say.
-    private static func isInPieces(_ test: OracleCase, at rip: UInt64) -> Bool {
-        guard let instruction = instruction(test, at: rip) else { return false }
-        return [.fxsave, .fxrstor, .fnsave, .frstor, .fnstenv, .fldenv].contains(instruction.mnemonic)
+    private static func isInPieces(_ instruction: Instruction) -> Bool {
+        [.fxsave, .fxrstor, .fnsave, .frstor, .fnstenv, .fldenv].contains(instruction.mnemonic)
             || (0..<Int(instruction.operandCount)).contains {
                 if case .memory(10) = instruction.operands[$0] { true } else { false }
             }

@@ -14,7 +14,6 @@ public final class NativeProcess {
                 "\(path) can't be started: \(unsafe String(cString: strerror(number)))"
             case .unsupported(NativeServer.noFSGSBASE): "the host's system does not let processes use FSGSBASE"
             case .unsupported(NativeServer.noDispatch): "the host's system has no syscall user dispatch"
-            case .unsupported(NativeServer.noLDT): "the host's system refuses segments that it has offered"
             case .unsupported(NativeServer.noWindows): "the addresses of the windows are taken"
             case .unsupported(let status): "the native process ended with status \(status)"
             }

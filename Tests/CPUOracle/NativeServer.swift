@@ -17,8 +17,7 @@ public enum NativeServer {
     }
 
     /// Exit statuses by which the parent learns that this host can't.
-    static let noRegion: Int32 = 10, noWindows: Int32 = 11, noFSGSBASE: Int32 = 12, noDispatch: Int32 = 13,
-        noLDT: Int32 = 14
+    static let noRegion: Int32 = 10, noWindows: Int32 = 11, noFSGSBASE: Int32 = 12, noDispatch: Int32 = 13
 
     // SAFETY: written before the first case is run, and in the handler; there is one thread.
     private nonisolated(unsafe) static var place: UnsafeMutablePointer<Place>! = nil
@@ -53,7 +52,7 @@ public enum NativeServer {
         guard let region = OracleRegion(descriptor: regionDescriptor) else { exit(noRegion) }
         guard hasFSGSBASE else { exit(noFSGSBASE) }
         guard mapWindows() else { exit(noWindows) }
-        guard !offersLDT || writeLDT() else { exit(noLDT) }
+        _ = offersLDT
         unsafe place = .allocate(capacity: 1)
         unsafe place.initialize(
             to: Place(region: .passRetained(region), mainVectors: .allocate(byteCount: vectorsLimit, alignment: 64)))
@@ -93,22 +92,14 @@ public enum NativeServer {
         unsafe dlsym(nil, "modify_ldt").map { unsafe unsafeBitCast($0, to: ModifyLDT.self) }
     }
 
-    /// Whether processes may have segments of their own: a system can be built without, or forbid it.
+    /// Whether this process has the segments of 16-bit code: a system can be built without such, or forbid them.
     static let offersLDT: Bool = {
-        guard let modifyLDT = unsafe modifyLDT else { return false }
-        // Reads nothing.
-        var none: UInt64 = 0
-        return unsafe modifyLDT(0, &none, 0) >= 0
-    }()
-
-    /// The segments of 16-bit code.
-    private static func writeLDT() -> Bool {
         guard let modifyLDT = unsafe modifyLDT else { return false }
         return OracleSegment.allCases.allSatisfy { segment in
             var descriptor = segment.userDescriptor
             return unsafe modifyLDT(0x11, &descriptor, UInt(MemoryLayout.size(ofValue: descriptor))) == 0
         }
-    }
+    }()
 
     private static func receive(_ request: inout Request) -> Bool {
         var done = 0
@@ -289,7 +280,8 @@ public enum NativeServer {
         unsafe place.pointee.region._withUnsafeGuaranteedRef { region in
             let end = unsafe region.end(batch, number)
             for index in 0..<16 { unsafe end.pointee.state.registers[index] = registers[Frame.order[index]] }
-            if unsafe UInt16(truncatingIfNeeded: registers[Frame.selectors]) == OracleSegment.code.selector {
+            let mode = unsafe region.slot(batch, number).load(fromByteOffset: OracleRegion.Slot.mode, as: UInt32.self)
+            if mode == OracleCase.Mode.bits16.rawValue {
                 // Linux's way back to a 16-bit stack leaves an address of its own in what such code can't see of RSP.
                 unsafe end.pointee.state.registers[4] &= 0xFFFF_FFFF
             }
@@ -333,7 +325,7 @@ public enum NativeServer {
             let selectors = OracleSelectors(OracleCase.Mode(rawValue: mode) ?? .bits64)
             if mode == OracleCase.Mode.bits16.rawValue {
                 // IRET to a 16-bit stack loads SP alone. Linux makes up for it; the guest's monitor leaves its own stack's.
-                let above = GuestMonitor.base + GuestMonitor.Physical.frame & 0xFFFF_0000
+                let above = (GuestMonitor.base + GuestMonitor.Physical.frame) & 0xFFFF_0000
                 unsafe registers[Frame.order[4]] = state.pointee.registers[4] & 0xFFFF | above
             }
             unsafe registers[Frame.selectors] = UInt64(selectors.cs) | UInt64(selectors.ss) << 48

@@ -47,6 +47,7 @@ public final class OracleRunner {
     /// While the native process runs one batch the guest runs the one before.
     public func run(_ next: () -> OracleCase?, found: (Finding) throws -> Bool) throws {
         var batches: [[OracleCase]] = [[], []]
+        var left: [OracleCase] = []
         var current = 0
         var goesOn = true
         func fill(_ batch: Int) {
@@ -64,6 +65,7 @@ public final class OracleRunner {
             if goesOn { fill(1 - current) } else { batches[1 - current].removeAll() }
             for (number, test) in batches[current].enumerated() {
                 let comparison = compare(test, current, number)
+                if let undecided { left.append(undecided) }
                 guard !comparison.differences.isEmpty, goesOn else { continue }
                 let before = Array(batches[current][max(0, number - 8)..<number])
                 goesOn = try found(Finding(test: test, differences: comparison.differences, before: before))
@@ -74,23 +76,36 @@ public final class OracleRunner {
             }
             current = 1 - current
         }
+        for test in left where goesOn {
+            let differences = try differences(of: test)
+            if !differences.isEmpty { goesOn = try found(Finding(test: test, differences: differences)) }
+        }
     }
 
+    /// The last case compared, cut off before what made its outcome no one's to say.
+    private var undecided: OracleCase?
+
     private func compare(_ test: OracleCase, _ batch: Int, _ number: Int) -> Comparison {
+        undecided = nil
         let end = guest.run(test)
+        let nativeEnd = unsafe native.region.end(batch, number).pointee
         let memory = unsafe guest.differences(from: UnsafeRawPointer(native.region.image(batch, number)))
-        var comparison = unsafe Comparison(
-            test, native: native.region.end(batch, number).pointee, guest: end, memory: memory)
-        if !comparison.differences.isEmpty, let offsets = guest.trace(test) {
-            // A jump may have gone between the instructions that were meant, to others that leave flags undefined or read such.
+        var comparison = Comparison(test, native: nativeEnd, guest: end, memory: memory)
+        // A jump may have gone between the instructions that were meant, to others that leave flags undefined or read such. Not
+        // where a trap ended the case: steps take its place.
+        if !comparison.differences.isEmpty, nativeEnd.vector != 1, end.vector != 1,
+            let offsets = guest.trace(test), offsets.last.map(UInt64.init) == end.state.rip &- test.mode.codeStart
+        {
             let path = PathAnalysis(test, offsets)
-            comparison = unsafe Comparison(
-                test, native: native.region.end(batch, number).pointee, guest: end, memory: memory, path: path)
-            if path.readsUndefined { (comparison.differences, comparison.inconclusive) = ([], true) }
+            comparison = Comparison(test, native: nativeEnd, guest: end, memory: memory, path: path)
+            if let offset = path.readsUndefined {
+                undecided = test.cutOff(at: offset)
+                (comparison.differences, comparison.inconclusive) = ([], true)
+            }
         }
         tally.cases += 1
         if comparison.inconclusive { tally.inconclusive += 1 }
-        tally.vectors[unsafe native.region.end(batch, number).pointee.vector, default: 0] += 1
+        tally.vectors[nativeEnd.vector, default: 0] += 1
         return comparison
     }
 
@@ -101,7 +116,9 @@ public final class OracleRunner {
         native.write(test, 0, 0)
         native.submit(0, count: 1)
         try native.wait()
-        return compare(test, 0, 0).differences
+        let differences = compare(test, 0, 0).differences
+        if differences.isEmpty, let undecided { return try self.differences(of: undecided) }
+        return differences
     }
 
     /// How a case ends natively, in words.

@@ -62,6 +62,15 @@ public struct OracleCase: Sendable, Equatable {
 
     public init() {}
 
+    /// The same with an end at `offset` in the code window.
+    func cutOff(at offset: Int) -> OracleCase? {
+        var test = self
+        let index = offset - Int(codeOffset)
+        guard code.indices.contains(index), code[index] != OracleWindows.filler else { return nil }
+        test.code[index] = OracleWindows.filler
+        return test
+    }
+
     public static func == (a: OracleCase, b: OracleCase) -> Bool { CaseText.write(a) == CaseText.write(b) }
 }
 

@@ -263,7 +263,7 @@ struct SequenceBuilder {
         }
     }
 
-    /// A body that is run a few times, counted in R15 or, in 32-bit code, in memory.
+    /// A body that is run a few times, counted in R15 or, in 32- and 16-bit code, in memory.
     private mutating func loop(_ random: inout OracleRandom, _ draw: Draw) {
         let rounds = UInt8(2 + random.below(5))
         // mov r15d, rounds, or mov [counter], rounds
