@@ -27,6 +27,11 @@ final class Conversation: Sendable {
         if moved >= 0, path != "-" { _ = next.close(opened) }
     }
 
+    /// What neither of them says.
+    func note(_ text: String) {
+        write("\(Conversation.microseconds(Conversation.now - start)) \(getpid())/\(gettid()) \(text)\n")
+    }
+
     func opened(_ descriptor: Int32) { line(Conversation.now, descriptor, "open /dev/kvm", "= \(descriptor)", 0) }
 
     func record(_ descriptor: Int32, _ request: Request, _ argument: UInt, _ answer: () -> Int32) -> Int32 {
@@ -63,8 +68,12 @@ final class Conversation: Sendable {
 
     private func line(_ begun: UInt64, _ descriptor: Int32, _ question: String, _ reply: String, _ time: UInt64) {
         let stamp = Conversation.microseconds(begun - start)
-        let text =
+        write(
             "\(stamp) \(getpid())/\(gettid()) fd \(descriptor) \(question) \(reply) <\(Conversation.microseconds(time))>\n"
+        )
+    }
+
+    private func write(_ text: String) {
         let bytes = Array(text.utf8)
         _ = unsafe bytes.withUnsafeBytes { bytes in
             unsafe next.write(output, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count)

@@ -28,6 +28,13 @@ final class DescriptorEndpoint: Endpoint {
 
     func unmap(_ address: UnsafeMutableRawPointer, length: Int) { unsafe munmap(address, length) }
 
+    /// Opens the device and closes it again.
+    func opensAndCloses() -> Bool {
+        guard let handle = try? open() else { return false }
+        close(handle)
+        return true
+    }
+
     func close(_ handle: Handle) {
         _ = HandleTable.shared.forget(handle.rawValue)
         _ = next.close(handle.rawValue)

@@ -33,6 +33,9 @@ final class Hypervisor: Sendable {
         Process.making.lock()
         defer { Process.making.unlock() }
         if let present = ifPresent { return present }
+        // A handler of the client's would meet what is half made. Faults are this library's own.
+        let former = SignalMask(bits: ~SignalMask.faults).install()
+        defer { _ = former.install() }
         SoftwareEndpoint.prepare()
         let made = try Hypervisor()
         made.rehearse()
@@ -40,12 +43,23 @@ final class Hypervisor: Sendable {
         return made
     }
 
-    /// Has a machine run as a client's will: what the language's runtime makes at first use is there before a fork can meet it.
+    /// Whether a small machine has run. What that made is in the children of forks, too.
+    private static let hasRehearsed = Atomic<Bool>(false)
+
+    /// Runs a machine as the client will run its own: what the language's runtime makes at first use is there before a fork can
+    /// meet it.
     private func rehearse() {
-        switch Settings.shared.interface {
-        case .today: Rehearsal.perform(on: DescriptorEndpoint(self))
-        case .first: Rehearsal.perform(on: SignallingEndpoint(endpoint))
+        guard !Hypervisor.hasRehearsed.load(ordering: .relaxed) else { return }
+        let descriptors = DescriptorEndpoint(self)
+        let isDone: Bool
+        switch (Settings.shared.interface, Settings.shared.hypervisor) {
+        case (.today, _): isDone = Rehearsal.perform(on: descriptors) != nil
+        case (.first, .software):
+            isDone = Rehearsal.perform(on: SignallingEndpoint(endpoint)) != nil && descriptors.opensAndCloses()
+        case (.first, .kernel): isDone = descriptors.opensAndCloses()
         }
+        Hypervisor.hasRehearsed.store(isDone, ordering: .relaxed)
+        if !isDone { Conversation.shared?.note("no machine could be run before the first: a fork may meet first uses") }
     }
 
     static var ifPresent: Hypervisor? { lock.withLock { unsafe present } }
@@ -138,7 +152,7 @@ final class Hypervisor: Sendable {
         }
     }
 
-    /// The same on a handle of this process.
+    /// `ioctl` on a handle of this process.
     func ioctl(_ found: FoundHandle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
         let handle = found.handle
         switch (found.kind, request) {

@@ -11,6 +11,9 @@ internal import Synchronization
 struct SignalMask {
     var bits: UInt64
 
+    /// Those by which the processor says that an instruction has failed: blocked, they end the process.
+    static let faults: UInt64 = [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV].reduce(0) { $0 | 1 << UInt64($1 - 1) }
+
     /// KVM_SET_SIGNAL_MASK has succeeded with this argument: `struct kvm_signal_mask`, or null.
     static func note(_ argument: UInt, in entry: UnsafeMutablePointer<HandleEntry>) {
         // 32 bits of length, then the set, which the hypervisor has just read.

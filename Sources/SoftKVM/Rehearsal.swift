@@ -24,7 +24,7 @@ public enum Rehearsal {
     ]
     private static let start: UInt64 = 0x1000, size = 0x4000
 
-    /// The last exit's reason; nil where such a machine can't be made, of which its client will be told.
+    /// The last exit's reason; nil where such a machine can't be made, for want of descriptors, say.
     @discardableResult public static func perform(on endpoint: any Endpoint) -> UInt32? {
         let memory = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         guard let memory = unsafe memory, unsafe memory != MAP_FAILED else { return nil }
