@@ -139,7 +139,9 @@ extension VirtualCPU {
         if events.initialize { initialize() }
         if let vector = events.startUp, mpState == .initReceived { startUp(vector) }
         pendingNMIs = min(pendingNMIs + events.nmis, 2)
-        if events.unhalt, mpState == .halted { mpState = .runnable }
+        if events.unhalt {
+            if mpState == .halted { mpState = .runnable } else { isUnhalted = true }
+        }
         if events.nmis > 0, mpState == .halted { mpState = .runnable }
         guard let vector = events.ioapicEOI, let witness = witness(.ioapicEOI) else { return false }
         area.run.store(vector, ExitLayout.eoiVector)

@@ -72,7 +72,8 @@ extension VirtualCPU {
                 run.leave(with: witness)
                 return true
             }
-            mpState = .halted
+            mpState = isUnhalted ? .runnable : .halted
+            isUnhalted = false
             // A client that steps sees the step; the wait comes after it.
             if let exit = processor.takeDebugExit() { return try leaves(on: exit) }
             return false

@@ -34,6 +34,9 @@ final class VirtualCPU: @unchecked Sendable {
     var machineCheck = MachineCheck()
     var tsc: TimeStampCounter
     var mpState = MPState.runnable
+    /// KVM_HC_KICK_CPU has come while the vCPU did not wait: its next HLT ends at once. What the kick was for may have been
+    /// looked at before it came, and IF be 0.
+    var isUnhalted = false
     /// A vector of KVM_INTERRUPT or KVM_SET_VCPU_EVENTS that is still to be delivered.
     var queuedInterrupt: UInt8?
     var pendingNMIs: UInt8 = 0

@@ -1,0 +1,44 @@
+// KVM_HC_KICK_CPU, by which Linux's paravirtual spinlocks wake a vCPU that waits in HLT with interrupts off.
+
+import KVM
+import KVMABI
+import Testing
+
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .timeLimit(.minutes(2)))
+struct UnhaltTests {
+    /// A kick that comes before HLT is not lost: whoever unlocks may be faster than the one that goes to wait.
+    @Test(arguments: hypervisors)
+    func aKickBeforeHLTEndsIt(_ hypervisor: Hypervisor) throws {
+        // Real mode, interrupts off: the vCPU kicks itself, exits, and halts twice; only the first HLT ends.
+        let source = """
+            mov eax, 5
+            xor ebx, ebx
+            xor ecx, ecx
+            db 0x0F, 0x01, 0xC1
+            out 0x10, al
+            hlt
+            out 0x11, al
+            hlt
+            out 0x12, al
+            """
+        let machine = try TestMachine(hypervisor, .real, source: source) { try $0.createInterruptControllers() }
+        var cpu = try machine.makeCPU()
+        try cpu.setMultiprocessorState(.runnable)
+        let runaway = RunawayGuard(cpu.kickHandle, ticks: 10)
+        runaway.begin()
+        defer { runaway.end() }
+        for expected in [[0x10, 0], [0x11, 0]] as [[UInt8]] {
+            try cpu.run()
+            if hypervisor == .kernel, cpu.exit.reason != .io { try Test.cancel("this /dev/kvm passes no kick on") }
+            #expect(try port(cpu) == expected)
+        }
+        try cpu.run()
+        #expect(cpu.exit.reason == .intr)
+        #expect(try cpu.multiprocessorState() == .halted)
+    }
+
+    private func port(_ cpu: borrowing VirtualCPU) throws -> [UInt8] {
+        guard case .portOut(let access) = cpu.exit else { throw Unexpected(cpu.exit) }
+        return [UInt8(truncatingIfNeeded: access.port)] + access.bytes
+    }
+}
