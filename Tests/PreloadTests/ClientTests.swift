@@ -53,7 +53,7 @@ struct ClientTests {
             "KVM_RUN() = 0 KVM_EXIT_HLT ",
         ]
         for text in wanted { #expect(lines.contains { $0.contains(text) }, "\(text) is not in the log") }
-        // The small machine that runs first is none of the client's, and runs.
+        // That the small machine could not run first would be a line that ends otherwise.
         #expect(lines.allSatisfy { $0.hasSuffix("µs>") })
     }
 }

@@ -1,7 +1,6 @@
 import KVMABI
-import Testing
-
 import SoftKVM
+import Testing
 
 @Suite struct RehearsalTests {
     /// The machine comes to its OUT: nothing of what it is to see is left out.

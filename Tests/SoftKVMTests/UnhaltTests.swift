@@ -14,7 +14,7 @@ struct UnhaltTests {
             mov eax, 5
             xor ebx, ebx
             xor ecx, ecx
-            db 0x0F, 0x01, 0xC1
+            db 0x0F, 0x01, 0xC1  ; vmcall
             out 0x10, al
             hlt
             out 0x11, al
