@@ -66,7 +66,9 @@ struct Comparison {
         if native.state.gsBase != guest.state.gsBase { note("gs.base", guest.state.gsBase, native.state.gsBase) }
         if (native.state.rflags ^ guest.state.rflags) & Comparison.flags.rawValue != 0 {
             let offset = Int(truncatingIfNeeded: Int64(bitPattern: native.state.rip &- test.state.rip))
-            let undefined = path?.undefined ?? CodeAnalysis(test.code, mode: test.mode).undefined(at: offset)
+            // An instruction that is cut off goes on in what the code window is filled up with.
+            let code = test.code + [UInt8](repeating: OracleWindows.filler, count: 14)
+            let undefined = path?.undefined ?? CodeAnalysis(code, mode: test.mode).undefined(at: offset)
             let mask = Comparison.flags.subtracting(undefined).rawValue
             if (native.state.rflags ^ guest.state.rflags) & mask != 0 {
                 note("rflags", guest.state.rflags & mask, native.state.rflags & mask)

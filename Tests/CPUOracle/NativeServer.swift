@@ -1,4 +1,5 @@
 import Glibc
+import X86
 
 /// The native process: runs cases on the host's CPU at user level and writes down how they ended.
 ///
@@ -19,18 +20,26 @@ public enum NativeServer {
     /// Exit statuses by which the parent learns that this host can't.
     static let noRegion: Int32 = 10, noWindows: Int32 = 11, noFSGSBASE: Int32 = 12, noDispatch: Int32 = 13
 
+    /// What the kernel's way back from a signal takes as it finds it, not from the signal frame.
+    private struct Beside {
+        var fs: UInt64 = 0
+        var gs: UInt64 = 0
+        var ds: UInt64 = 0x2B
+        var es: UInt64 = 0x2B
+        /// ID and NT.
+        var flags: UInt64 = 0
+
+        static let flags = RFLAGS.ID.rawValue | RFLAGS.NT.rawValue
+    }
+
     // SAFETY: written before the first case is run, and in the handler; there is one thread.
     private nonisolated(unsafe) static var place: UnsafeMutablePointer<Place>! = nil
 
     @safe private struct Place {
         // Read and written by the entry code.
-        var interruptedFS: UInt64 = 0
-        var interruptedGS: UInt64 = 0
+        var interrupted = Beside()
+        var next = Beside()
         var hostFS: UInt64 = 0
-        var nextFS: UInt64 = 0
-        var nextGS: UInt64 = 0
-        var nextDS: UInt64 = 0x2B
-        var nextES: UInt64 = 0x2B
 
         var region: Unmanaged<OracleRegion>
         var running = false
@@ -62,10 +71,11 @@ public enum NativeServer {
         _ = unsafe sigemptyset(&none)
         _ = unsafe sigprocmask(SIG_SETMASK, &none, nil)
         guard dispatchSystemCalls() else { exit(noDispatch) }
+        // In the process's own time, ITIMER_PROF: on a busy machine a case waits for others.
         var timer = itimerval()
         timer.it_interval.tv_usec = 20_000
         timer.it_value.tv_usec = 20_000
-        _ = unsafe setitimer(__itimer_which_t(0), &timer, nil)
+        _ = unsafe setitimer(__itimer_which_t(2), &timer, nil)
 
         var request = Request()
         while receive(&request) {
@@ -134,7 +144,7 @@ public enum NativeServer {
 
     // MARK: Signals
 
-    private static let signals = [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGALRM, SIGUSR1]
+    private static let signals = [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGPROF, SIGUSR1]
     private static let vectorsLimit = 16384
 
     private static func installHandlers() {
@@ -153,28 +163,33 @@ public enum NativeServer {
         }
     }
 
-    /// Gives the handler the host's FS base and takes the case's off: the language's runtime lives by it. DS and ES, which no
-    /// signal frame has, get the next case's selectors.
+    /// Gives the handler the host's FS base, as the language's runtime lives by it, and keeps what the signal frame does not
+    /// have. Behind the handler that is the next case's.
     private static func entryCode() -> UnsafeMutableRawPointer {
         let fields = unsafe UInt64(UInt(bitPattern: place))
-        func field(_ index: UInt64) -> [UInt8] { littleEndian(fields + 8 * index) }
+        func field(_ path: PartialKeyPath<Place>) -> [UInt8] {
+            littleEndian(fields + UInt64(MemoryLayout<Place>.offset(of: path)!))
+        }
         let handler: @convention(c) (Int32, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?) -> Void = {
             signal, _, context in
             unsafe NativeServer.handle(signal, context!)
         }
         var code: [UInt8] = []
-        // pushfq; and dword [rsp], ~(ID | AC | NT); popfq: the way back leaves those that it finds.
+        // pushfq; and dword [rsp], ~(ID | AC | NT); popfq
         code += [0x9C, 0x81, 0x24, 0x24, 0xFF, 0xBF, 0xDB, 0xFF, 0x9D]
-        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC0, 0x48, 0xA3] + field(0)  // rdfsbase rax; mov [interruptedFS], rax
-        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC8, 0x48, 0xA3] + field(1)  // rdgsbase rax; mov [interruptedGS], rax
-        code += [0x48, 0xA1] + field(2) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]  // mov rax, [hostFS]; wrfsbase rax
+        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC0, 0x48, 0xA3] + field(\.interrupted.fs)  // rdfsbase rax; mov [fs], rax
+        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC8, 0x48, 0xA3] + field(\.interrupted.gs)  // rdgsbase rax; mov [gs], rax
+        code += [0x8C, 0xD8, 0x48, 0xA3] + field(\.interrupted.ds)  // mov eax, ds; mov [ds], rax
+        code += [0x8C, 0xC0, 0x48, 0xA3] + field(\.interrupted.es)  // mov eax, es; mov [es], rax
+        code += [0x48, 0xA1] + field(\.hostFS) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]  // mov rax, [hostFS]; wrfsbase rax
         code += [0x48, 0x83, 0xEC, 0x08, 0x48, 0xB8]  // sub rsp, 8; mov rax, handler
         code += unsafe littleEndian(UInt64(UInt(bitPattern: unsafeBitCast(handler, to: UnsafeRawPointer.self))))
         code += [0xFF, 0xD0, 0x48, 0x83, 0xC4, 0x08]  // call rax; add rsp, 8
-        code += [0x48, 0xA1] + field(3) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]  // mov rax, [nextFS]; wrfsbase rax
-        code += [0x48, 0xA1] + field(4) + [0xF3, 0x48, 0x0F, 0xAE, 0xD8]  // mov rax, [nextGS]; wrgsbase rax
-        code += [0x48, 0xA1] + field(5) + [0x8E, 0xD8]  // mov rax, [nextDS]; mov ds, eax
-        code += [0x48, 0xA1] + field(6) + [0x8E, 0xC0]  // mov rax, [nextES]; mov es, eax
+        code += [0x48, 0xA1] + field(\.next.ds) + [0x8E, 0xD8]  // mov rax, [ds]; mov ds, eax
+        code += [0x48, 0xA1] + field(\.next.es) + [0x8E, 0xC0]  // mov rax, [es]; mov es, eax
+        code += [0x48, 0xA1] + field(\.next.fs) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]  // mov rax, [fs]; wrfsbase rax
+        code += [0x48, 0xA1] + field(\.next.gs) + [0xF3, 0x48, 0x0F, 0xAE, 0xD8]  // mov rax, [gs]; wrgsbase rax
+        code += [0x48, 0xA1] + field(\.next.flags) + [0x50, 0x9D]  // mov rax, [flags]; push rax; popfq
         code += [0xC3]
         let setUp = code.count
         code += [0xF3, 0x48, 0x0F, 0xAE, 0xC0, 0xC3]  // rdfsbase rax; ret
@@ -235,7 +250,7 @@ public enum NativeServer {
         let place = unsafe place!
         if unsafe !place.pointee.running {
             guard signal == SIGUSR1 else {
-                if signal == SIGALRM { unsafe keep(place) } else { _exit(100 + signal) }
+                if signal == SIGPROF { unsafe keep(registers, place) } else { _exit(100 + signal) }
                 return
             }
             for index in 0..<23 { unsafe place.pointee.mainRegisters[index] = registers[index] }
@@ -243,10 +258,10 @@ public enum NativeServer {
             unsafe place.pointee.mainVectors.copyMemory(from: vectors, byteCount: min(Int(size), vectorsLimit))
             unsafe place.pointee.running = true
         } else {
-            if signal == SIGALRM {
+            if signal == SIGPROF {
                 unsafe place.pointee.ticks += 1
                 if unsafe place.pointee.ticks < 3 {
-                    unsafe keep(place)
+                    unsafe keep(registers, place)
                     return
                 }
             }
@@ -261,15 +276,14 @@ public enum NativeServer {
             let size = unsafe vectors.load(fromByteOffset: Frame.reserved + 4, as: UInt32.self)
             unsafe vectors.copyMemory(from: place.pointee.mainVectors, byteCount: min(Int(size), vectorsLimit))
             unsafe place.pointee.running = false
-            unsafe place.pointee.nextFS = place.pointee.hostFS
-            unsafe place.pointee.nextGS = 0
+            unsafe place.pointee.next = Beside(fs: place.pointee.hostFS)
         }
     }
 
     /// Goes on where the signal came.
-    private static func keep(_ place: UnsafeMutablePointer<Place>) {
-        unsafe place.pointee.nextFS = place.pointee.interruptedFS
-        unsafe place.pointee.nextGS = place.pointee.interruptedGS
+    private static func keep(_ registers: UnsafeMutablePointer<UInt64>, _ place: UnsafeMutablePointer<Place>) {
+        unsafe place.pointee.next = place.pointee.interrupted
+        unsafe place.pointee.next.flags = registers[Frame.flags] & Beside.flags
     }
 
     private static func save(
@@ -287,15 +301,15 @@ public enum NativeServer {
             }
             unsafe end.pointee.state.rip = registers[Frame.rip]
             unsafe end.pointee.state.rflags = registers[Frame.flags]
-            unsafe end.pointee.state.fsBase = place.pointee.interruptedFS
-            unsafe end.pointee.state.gsBase = place.pointee.interruptedGS
+            unsafe end.pointee.state.fsBase = place.pointee.interrupted.fs
+            unsafe end.pointee.state.gsBase = place.pointee.interrupted.gs
             unsafe memcpy(
                 UnsafeMutableRawPointer(end) + OracleState.Offset.xsave, vectors,
                 MemoryLayout<InlineArray<104, UInt64>>.size)
             unsafe end.pointee.vector =
                 signal == SIGSYS
                 ? OracleEnd.systemCall
-                : signal == SIGALRM
+                : signal == SIGPROF
                     ? OracleEnd.runaway
                     : UInt32(truncatingIfNeeded: registers[Frame.trap])
             unsafe end.pointee.errorCode = UInt32(truncatingIfNeeded: registers[Frame.error])
@@ -329,10 +343,9 @@ public enum NativeServer {
                 unsafe registers[Frame.order[4]] = state.pointee.registers[4] & 0xFFFF | above
             }
             unsafe registers[Frame.selectors] = UInt64(selectors.cs) | UInt64(selectors.ss) << 48
-            unsafe place.pointee.nextDS = UInt64(selectors.ds)
-            unsafe place.pointee.nextES = UInt64(selectors.es)
-            unsafe place.pointee.nextFS = state.pointee.fsBase
-            unsafe place.pointee.nextGS = state.pointee.gsBase
+            unsafe place.pointee.next = Beside(
+                fs: state.pointee.fsBase, gs: state.pointee.gsBase, ds: UInt64(selectors.ds), es: UInt64(selectors.es),
+                flags: state.pointee.rflags & Beside.flags)
             let image = unsafe UnsafeRawPointer(slot + OracleState.Offset.xsave)
             unsafe memcpy(vectors, image, Frame.reserved)
             unsafe memcpy(vectors + 512, image + 512, 832 - 512)
