@@ -1,6 +1,7 @@
 // The interface as a client in C meets it, for this library itself.
 
 internal import Glibc
+internal import KVM2006
 internal import KVMABI
 
 /// A hypervisor's handles as descriptors, by what is behind the interposed functions. What is asked here is not in the log.
@@ -28,13 +29,6 @@ final class DescriptorEndpoint: Endpoint {
 
     func unmap(_ address: UnsafeMutableRawPointer, length: Int) { unsafe munmap(address, length) }
 
-    /// Opens the device and closes it again.
-    func opensAndCloses() -> Bool {
-        guard let handle = try? open() else { return false }
-        close(handle)
-        return true
-    }
-
     func close(_ handle: Handle) {
         _ = HandleTable.shared.forget(handle.rawValue)
         _ = next.close(handle.rawValue)
@@ -42,4 +36,14 @@ final class DescriptorEndpoint: Endpoint {
     }
 
     func kick(_ vcpu: Handle) {}
+}
+
+extension DescriptorEndpoint: FirstDevice {
+    func ioctl(_ handle: Handle, _ request: FirstRequest, _ argument: UInt) throws(Errno) {
+        _ = try ioctl(handle, Request(rawValue: UInt(request.rawValue)), argument)
+    }
+
+    func map(_ handle: Handle, length: Int) throws(Errno) -> UnsafeMutableRawPointer {
+        unsafe try map(handle, length: length, offset: 0)
+    }
 }

@@ -18,7 +18,9 @@ final class Hypervisor: Sendable {
         let endpoint = endpoint
         let firsts = firsts
         watch = try HandleWatch { found in
-            if found.kind == .first { firsts.remove(found.handle) } else { endpoint.close(found.handle) }
+            Process.requests.pass {
+                if found.kind == .first { firsts.remove(found.handle) } else { endpoint.close(found.handle) }
+            }
         }
     }
 
@@ -50,14 +52,14 @@ final class Hypervisor: Sendable {
     /// meet it.
     private func rehearse() {
         guard !Hypervisor.hasRehearsed.load(ordering: .relaxed) else { return }
-        let descriptors = DescriptorEndpoint(self)
-        let isDone: Bool
-        switch (Settings.shared.interface, Settings.shared.hypervisor) {
-        case (.today, _): isDone = Rehearsal.perform(on: descriptors) != nil
-        case (.first, .software):
-            isDone = Rehearsal.perform(on: SignallingEndpoint(endpoint)) != nil && descriptors.opensAndCloses()
-        case (.first, .kernel): isDone = descriptors.opensAndCloses()
-        }
+        let client = DescriptorEndpoint(self)
+        let isDone =
+            switch (Settings.shared.interface, Settings.shared.hypervisor) {
+            case (.today, _): Rehearsal.perform(on: client)
+            case (.first, .software):
+                Rehearsal.perform(on: SignallingEndpoint(endpoint)) && FirstRehearsal.perform(by: client)
+            case (.first, .kernel): FirstRehearsal.perform(by: client)
+            }
         Hypervisor.hasRehearsed.store(isDone, ordering: .relaxed)
         if !isDone { Conversation.shared?.note("no machine could be run before the first: a fork may meet first uses") }
     }
@@ -77,7 +79,10 @@ final class Hypervisor: Sendable {
 
     /// `open("/dev/kvm")`: a new descriptor.
     func open(flags: Int32) throws(Errno) -> Int32 {
-        let closesOnExec = flags & O_CLOEXEC != 0
+        try Process.requests.pass { () throws(Errno) in try open(closesOnExec: flags & O_CLOEXEC != 0) }
+    }
+
+    private func open(closesOnExec: Bool) throws(Errno) -> Int32 {
         guard Settings.shared.interface == .first else {
             return try give(.system, try endpoint.open(), closesOnExec: closesOnExec)
         }
@@ -154,6 +159,17 @@ final class Hypervisor: Sendable {
 
     /// `ioctl` on a handle of this process.
     func ioctl(_ found: FoundHandle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
+        let runs =
+            switch found.kind {
+            case .vcpu: request == .run
+            case .first: request.rawValue == UInt(FirstRequest.run.rawValue)
+            case .system, .machine: false
+            }
+        guard !runs else { return try answer(found, request, argument) }
+        return try Process.requests.pass { () throws(Errno) in try answer(found, request, argument) }
+    }
+
+    private func answer(_ found: FoundHandle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {
         let handle = found.handle
         switch (found.kind, request) {
         case (.first, _):
@@ -193,14 +209,16 @@ final class Hypervisor: Sendable {
         _ found: FoundHandle, at address: UnsafeMutableRawPointer?, length: Int, protection: Int32, flags: Int32,
         offset: Int
     ) throws(Errno) -> UnsafeMutableRawPointer {
-        let pieces: [MappingPiece]
-        if found.kind == .first {
-            guard let machine = firsts[found.handle] else { throw .badFileDescriptor }
-            pieces = try machine.place(offset: offset, length: length)
-        } else {
-            pieces = try endpoint.pieces(found.handle, length: length, offset: offset)
+        unsafe try Process.requests.pass { () throws(Errno) in
+            let pieces: [MappingPiece]
+            if found.kind == .first {
+                guard let machine = firsts[found.handle] else { throw .badFileDescriptor }
+                pieces = try machine.place(offset: offset, length: length)
+            } else {
+                pieces = try endpoint.pieces(found.handle, length: length, offset: offset)
+            }
+            return unsafe try pieces.map(at: address, protection: protection, flags: flags, by: next.map)
         }
-        return unsafe try pieces.map(at: address, protection: protection, flags: flags, by: next.map)
     }
 }
 

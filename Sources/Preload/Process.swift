@@ -14,10 +14,25 @@ enum Process {
     /// child of a fork amid it would wait for ever for a thread that it does not have.
     static let making = ForkLock()
 
+    /// Held by each request other than KVM_RUN: a fork waits until they are answered, since what they are the first to use is
+    /// made in the same way.
+    static let requests = ForkGate()
+
     /// Called once, before there is a second thread.
     static func watchForks() {
         _ = making
-        pthread_atfork({ Process.making.lock() }, { Process.making.unlock() }) {
+        _ = requests
+        pthread_atfork(
+            {
+                Process.making.lock()
+                Process.requests.shut()
+            },
+            {
+                Process.requests.open()
+                Process.making.unlock()
+            }
+        ) {
+            Process.requests.reset()
             Process.making.reset()
             _ = Process.forks.wrappingAdd(1, ordering: .relaxed)
             HandleTable.shared.forked()
@@ -47,6 +62,57 @@ enum Process {
         unsafe pthread_mutexattr_init(&attributes)
         unsafe pthread_mutexattr_settype(&attributes, Int32(PTHREAD_MUTEX_RECURSIVE))
         unsafe pthread_mutex_init(mutex, &attributes)
+    }
+}
+
+/// What a fork waits for, but not for ever, and what goes on side by side.
+///
+/// A request can wait for a vCPU that runs as long as its guest likes, and a handler that interrupts one can fork.
+@safe struct ForkGate: Sendable {
+    /// In nanoseconds: many times what a request takes that does not wait for a vCPU.
+    private static let patience = 100_000_000
+
+    // SAFETY: both allocated and initialised once, never freed; only the C library reaches `lock`, and `isShut` is of the
+    // thread that forks, one at a time by `Process.making`.
+    private nonisolated(unsafe) let lock: UnsafeMutablePointer<pthread_rwlock_t>
+    private nonisolated(unsafe) let isShut: UnsafeMutablePointer<Bool>
+
+    init() {
+        unsafe lock = .allocate(capacity: 1)
+        unsafe lock.initialize(to: pthread_rwlock_t())
+        unsafe isShut = .allocate(capacity: 1)
+        unsafe isShut.initialize(to: false)
+        reset()
+    }
+
+    /// Does what a fork is to wait for.
+    func pass<T, E: Error>(_ body: () throws(E) -> T) throws(E) -> T {
+        // Not if this thread is about to fork, in whose midst a handler asks.
+        let isHeld = unsafe pthread_rwlock_rdlock(lock) == 0
+        defer { if isHeld { unsafe pthread_rwlock_unlock(lock) } }
+        return try body()
+    }
+
+    /// Before a fork.
+    func shut() {
+        var end = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &end)
+        end.tv_nsec += ForkGate.patience
+        if end.tv_nsec >= 1_000_000_000 { (end.tv_sec, end.tv_nsec) = (end.tv_sec + 1, end.tv_nsec - 1_000_000_000) }
+        unsafe isShut.pointee = pthread_rwlock_clockwrlock(lock, CLOCK_MONOTONIC, &end) == 0
+    }
+
+    /// After it, in the parent.
+    func open() {
+        guard unsafe isShut.pointee else { return }
+        unsafe isShut.pointee = false
+        unsafe pthread_rwlock_unlock(lock)
+    }
+
+    /// In the child, to which the C library's idea of the holder doesn't apply.
+    func reset() {
+        unsafe isShut.pointee = false
+        unsafe pthread_rwlock_init(lock, nil)
     }
 }
 

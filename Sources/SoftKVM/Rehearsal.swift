@@ -24,10 +24,10 @@ public enum Rehearsal {
     ]
     private static let start: UInt64 = 0x1000, size = 0x4000
 
-    /// The last exit's reason; nil where such a machine can't be made, for want of descriptors, say.
-    @discardableResult public static func perform(on endpoint: any Endpoint) -> UInt32? {
+    /// Whether the machine came to its end; it can't be made for want of descriptors, say.
+    public static func perform(on endpoint: any Endpoint) -> Bool {
         let memory = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        guard let memory = unsafe memory, unsafe memory != MAP_FAILED else { return nil }
+        guard let memory = unsafe memory, unsafe memory != MAP_FAILED else { return false }
         defer { unsafe munmap(memory, size) }
         // SAFETY: `size` bytes, which the code and its page of data fit into.
         unsafe (memory + Int(start)).copyMemory(from: code, byteCount: code.count)
@@ -51,9 +51,9 @@ public enum Rehearsal {
             defer { unsafe endpoint.unmap(area, length: length) }
             // The load from a device, then OUT.
             for _ in 0..<2 { _ = try endpoint.ioctl(vcpu, .run, 0) }
-            return unsafe area.load(as: kvm_run.self).exit_reason
+            return unsafe area.load(as: kvm_run.self).exit_reason == ExitReason.io.rawValue
         } catch {
-            return nil
+            return false
         }
     }
 

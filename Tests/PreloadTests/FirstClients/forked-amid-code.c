@@ -1,0 +1,58 @@
+// Forks while another thread makes its first machine and runs it: the child's own is as good as any.
+#include "first.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+static atomic_bool over;
+
+// 0 to `count`, each over a port; mmio and cpuid between them.
+static int count_up(uint8_t count) {
+    const uint8_t code[] = {
+        0x31, 0xF6,                        // xor si, si
+        0x46, 0x89, 0xF0, 0xE6, 0x10,      // again: inc si; mov ax, si; out 10h, al
+        0x0F, 0xA2, 0xA0, 0x00, 0xF0,      // cpuid; mov al, [F000h]
+        0x83, 0xFE, count, 0x75, 0xF1,     // cmp si, count; jne again
+        0xF4,                              // hlt
+    };
+    make_machine(0xF000);
+    start_real(code, sizeof code);
+    for (int said = 0;;) {
+        switch (go()) {
+        case EXIT_IO: said = run.io.value & 0xFF; run.emulated = 1; break;
+        case EXIT_CPUID: answer_cpuid(); break;
+        case EXIT_MMIO: run.mmio_completed = 1; break;
+        case EXIT_HLT: return said;
+        default: return -1;
+        }
+    }
+}
+
+static void *meet_code(void *argument) {
+    CHECK(count_up(100) == 100);
+    atomic_store(&over, 1);
+    return argument;
+}
+
+int main(void) {
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, meet_code, NULL) == 0);
+    int wrong = 0;
+    do {
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) _exit(count_up(6));
+        int status = 0;
+        CHECK(waitpid(child, &status, 0) == child);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 6) {
+            fprintf(stderr, "a child ended with %x\n", status);
+            wrong++;
+        }
+    } while (!atomic_load(&over) && wrong == 0);
+    CHECK(wrong == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    printf("parent %d\n", count_up(9));
+    return 0;
+}
+// expect: parent 9
