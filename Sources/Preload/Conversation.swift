@@ -13,18 +13,15 @@ final class Conversation: Sendable {
     private let start = Conversation.now
 
     private init?(_ path: String) {
-        let lowest: UInt = 100  // Out of the way of clients that count on low numbers.
-        let opened =
+        output =
             path == "-"
-            ? STDERR_FILENO : unsafe next.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
-        guard opened >= 0 else {
+            ? PrivateDescriptor.copy(of: STDERR_FILENO)
+            : PrivateDescriptor.moved(unsafe next.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644))
+        guard output >= 0 else {
             let reason = unsafe String(cString: strerror(errno))
             Diagnostic.write("MARTLET_LOG=\(path): \(reason); nothing is logged")
             return nil
         }
-        let moved = next.control(opened, F_DUPFD_CLOEXEC, lowest)
-        output = moved >= 0 ? moved : opened
-        if moved >= 0, path != "-" { _ = next.close(opened) }
     }
 
     /// What neither of them says.

@@ -18,7 +18,7 @@ final class HandleWatch: Sendable {
 
     /// - Throws: the errno of inotify or of the thread.
     init(died: @escaping @Sendable (FoundHandle) -> Void) throws(Errno) {
-        queue = inotify_init1(O_CLOEXEC | O_NONBLOCK)
+        queue = PrivateDescriptor.moved(inotify_init1(O_CLOEXEC | O_NONBLOCK))
         guard queue >= 0 else { throw Errno(rawValue: errno) }
         self.died = died
         guard Threads.start({ [self] in wait() }) else {

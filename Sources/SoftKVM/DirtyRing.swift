@@ -32,7 +32,7 @@ internal import Synchronization
         var number: UInt64
     }
 
-    private let file: Int32
+    private let file: MemoryFile
     let size: Int
     // SAFETY: `size` mapped bytes from init to deinit. The client writes to them at any time: only flags count, each read
     // once, and slot and page are checked by whoever uses them.
@@ -48,22 +48,11 @@ internal import Synchronization
     init(size: Int) throws(Errno) {
         self.size = size
         count = UInt32(size / DirtyRing.entrySize)
-        file = unsafe memfd_create("kvm-dirty-ring", UInt32(MFD_CLOEXEC))
-        guard file >= 0 else { throw Errno(rawValue: errno) }
-        guard ftruncate(file, size) == 0,
-            let base = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0), unsafe base != MAP_FAILED
-        else {
-            let error = errno
-            close(file)
-            throw Errno(rawValue: error)
-        }
-        unsafe entries = base
+        file = try MemoryFile("kvm-dirty-ring", size: size)
+        unsafe entries = try file.map(size)
     }
 
-    deinit {
-        unsafe munmap(entries, size)
-        close(file)
-    }
+    deinit { unsafe munmap(entries, size) }
 
     /// - Throws: EINVAL for what is not pages of the ring.
     func piece(length: Int, offset: Int) throws(Errno) -> MappingPiece {
@@ -71,7 +60,7 @@ internal import Synchronization
         guard length > 0, start >= 0, start & 4095 == 0, start < size, length <= size - start else {
             throw .invalidArgument
         }
-        return MappingPiece(of: file, owner: self, length: length, offset: start)
+        return MappingPiece(of: file.descriptor, owner: self, length: length, offset: start)
     }
 
     // MARK: The vCPU's side

@@ -39,8 +39,8 @@ internal import Synchronization
             return unsafe pipe2(base, O_CLOEXEC | O_NONBLOCK) == 0
         }
         guard made else { throw Errno(rawValue: errno) }
-        awake = ends[0]
-        wakeUp = ends[1]
+        awake = PrivateDescriptor.moved(ends[0])
+        wakeUp = PrivateDescriptor.moved(ends[1])
     }
 
     deinit {

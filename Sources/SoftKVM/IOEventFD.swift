@@ -14,7 +14,7 @@ final class EventDescriptor: Sendable {
     /// - Throws: EBADF for no descriptor, EINVAL for one that is no eventfd.
     init(_ number: Int32) throws(Errno) {
         // First a descriptor that nobody else can close, or make another's.
-        descriptor = fcntl(number, F_DUPFD_CLOEXEC, 0)
+        descriptor = PrivateDescriptor.copy(of: number)
         guard descriptor >= 0 else { throw .badFileDescriptor }
         do throws(Errno) {
             identity = try EventDescriptor.identity(of: descriptor, known: number)

@@ -38,52 +38,31 @@ internal import Locking
     static let mappingSize = 3 * pageSize
     static let ringPage = 2
 
-    private let file: Int32
+    private let file: MemoryFile
     // SAFETY: one mapped page, from init to deinit.
     let ring: UnsafeMutableRawPointer
     private let areas = Lock<[VirtualCPUArea]>([])
 
     /// - Throws: the errno of the failing system call.
     init() throws(Errno) {
-        file = unsafe memfd_create("kvm-vcpu", UInt32(MFD_CLOEXEC))
-        guard file >= 0 else { throw Errno(rawValue: errno) }
-        guard ftruncate(file, RunAreas.pageSize) == 0 else {
-            let error = errno
-            close(file)
-            throw Errno(rawValue: error)
-        }
-        guard let page = unsafe RunAreas.mapped(file, RunAreas.pageSize, 0) else {
-            let error = errno
-            close(file)
-            throw Errno(rawValue: error)
-        }
-        unsafe ring = page
+        file = try MemoryFile("kvm-vcpu", size: RunAreas.pageSize, grows: true)
+        unsafe ring = try file.map(RunAreas.pageSize)
     }
 
     deinit {
         for area in areas.withLock({ $0 }) { unsafe munmap(area.base, 2 * RunAreas.pageSize) }
         unsafe munmap(ring, RunAreas.pageSize)
-        close(file)
-    }
-
-    private static func mapped(_ file: Int32, _ length: Int, _ offset: Int) -> UnsafeMutableRawPointer? {
-        let page = unsafe mmap(nil, length, PROT_READ | PROT_WRITE, MAP_SHARED, file, offset)
-        return unsafe page == MAP_FAILED ? nil : page
     }
 
     /// Two zeroed pages for one more vCPU.
     func addArea() throws(Errno) -> VirtualCPUArea {
-        let area: VirtualCPUArea? = areas.withLock { areas in
+        try areas.withLock { areas throws(Errno) in
             let offset = (1 + 2 * areas.count) * RunAreas.pageSize
-            guard ftruncate(file, offset + 2 * RunAreas.pageSize) == 0,
-                let base = unsafe RunAreas.mapped(file, 2 * RunAreas.pageSize, offset)
-            else { return nil }
-            let area = unsafe VirtualCPUArea(base: base, fileOffset: offset)
+            try file.grow(to: offset + 2 * RunAreas.pageSize)
+            let area = unsafe VirtualCPUArea(base: try file.map(2 * RunAreas.pageSize, at: offset), fileOffset: offset)
             areas.append(area)
             return area
         }
-        guard let area else { throw .outOfMemory }
-        return area
     }
 
     /// Where pages of a vCPU's handle lie: 0…2, any run of them.
@@ -95,7 +74,7 @@ internal import Locking
         guard first <= RunAreas.ringPage, count <= RunAreas.ringPage + 1 - first else { throw .invalidArgument }
         return (first..<first + count).map { page in
             MappingPiece(
-                of: file, owner: self, length: RunAreas.pageSize,
+                of: file.descriptor, owner: self, length: RunAreas.pageSize,
                 offset: page == RunAreas.ringPage ? 0 : area.fileOffset + page * RunAreas.pageSize)
         }
     }

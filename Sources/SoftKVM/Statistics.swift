@@ -53,7 +53,7 @@ struct Statistics<Name: StatisticName> {
     private static let headerSize = 24
     private static let descriptorSize = 16 + nameSize
 
-    private let file: Int32
+    private let file: MemoryFile
     private let size: Int
     private let dataOffset: Int
     // SAFETY: `size` mapped bytes from init to deinit; clients can only read the file.
@@ -77,17 +77,8 @@ struct Statistics<Name: StatisticName> {
             descriptor.store(UInt32(index * 8), 8)
             bytes += descriptor.bytes + StatisticsFile.text(counter.name)
         }
-        file = unsafe memfd_create("kvm-stats", UInt32(MFD_CLOEXEC))
-        guard file >= 0 else { throw Errno(rawValue: errno) }
-        guard ftruncate(file, size) == 0,
-            let place = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0),
-            unsafe place != MAP_FAILED
-        else {
-            let error = errno
-            close(file)
-            throw Errno(rawValue: error)
-        }
-        unsafe base = place
+        file = try MemoryFile("kvm-stats", size: size)
+        unsafe base = try file.map(size)
         unsafe UnsafeMutableRawBufferPointer(start: base, count: size).copyBytes(from: bytes)
     }
 
@@ -96,10 +87,7 @@ struct Statistics<Name: StatisticName> {
         return bytes + [UInt8](repeating: 0, count: nameSize - bytes.count)
     }
 
-    deinit {
-        unsafe munmap(base, size)
-        close(file)
-    }
+    deinit { unsafe munmap(base, size) }
 
     func store(_ value: UInt64, at index: Int) {
         unsafe base.storeBytes(of: value, toByteOffset: dataOffset + 8 * index, as: UInt64.self)
@@ -107,7 +95,7 @@ struct Statistics<Name: StatisticName> {
 
     /// Opened anew, since a copy of the descriptor could write.
     func open() throws(Errno) -> Int32 {
-        let descriptor = unsafe Glibc.open("/proc/self/fd/\(file)", O_RDONLY | O_CLOEXEC)
+        let descriptor = unsafe Glibc.open("/proc/self/fd/\(file.descriptor)", O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Errno(rawValue: errno) }
         return descriptor
     }
