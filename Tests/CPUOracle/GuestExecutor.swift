@@ -136,8 +136,9 @@ import Synchronization
         }
     }
 
-    /// Runs a case step by step: where in the code window each of its instructions begins, in the order of execution, those of a
-    /// repeated string once; the last one is that which ended it. Nil where that takes too many steps.
+    /// Runs a case step by step: where each of its instructions begins, from the code window's start on, in the order of
+    /// execution, those of a repeated string once; the last one is that which ended it, and may lie outside of the window. Nil
+    /// where that takes too many steps.
     func trace(_ test: OracleCase, steps limit: Int = 1_000_000) -> [Int]? {
         prepare(test)
         var offsets: [Int] = []
@@ -152,7 +153,7 @@ import Synchronization
                     break
                 }
                 let offset = Int(truncatingIfNeeded: Int64(bitPattern: linear &- OracleWindows.code))
-                if (0..<OracleWindows.codeSize).contains(offset), offsets.last != offset { offsets.append(offset) }
+                if linear < GuestMonitor.base, offsets.last != offset { offsets.append(offset) }
             }
         } catch {
             failure = "\(error)"

@@ -93,8 +93,8 @@ public final class OracleRunner {
         var comparison = Comparison(test, native: nativeEnd, guest: end, memory: memory)
         // A jump may have gone between the instructions that were meant, to others that leave flags undefined or read such. Not
         // where a trap ended the case: steps take its place.
-        if !comparison.differences.isEmpty, nativeEnd.vector != 1, end.vector != 1,
-            let offsets = guest.trace(test), offsets.last.map(UInt64.init) == end.state.rip &- test.mode.codeStart
+        if !comparison.differences.isEmpty, nativeEnd.vector != 1, end.vector != 1, let offsets = guest.trace(test),
+            let last = offsets.last, UInt64(truncatingIfNeeded: last) == end.state.rip &- test.mode.codeStart
         {
             let path = PathAnalysis(test, offsets)
             comparison = Comparison(test, native: nativeEnd, guest: end, memory: memory, path: path)
