@@ -232,31 +232,67 @@ import Synchronization
     }
 }
 
-/// Kicks the vCPU out of a case that does not end.
+/// Kicks the vCPU out of a case that does not end: after a tenth of a second of its thread's own time, since on a busy machine
+/// it waits for others, or after ten seconds of anyone's.
 final class CaseWatchdog: Sendable {
     /// Odd while a case runs.
     private let count = Atomic<UInt64>(0)
+    /// The clock of the thread that runs it.
+    private let clock = Atomic<clockid_t>(CLOCK_MONOTONIC)
     private let stopped = Atomic<Bool>(false)
 
+    private struct Seen {
+        var count: UInt64 = 0
+        /// The thread's time, in nanoseconds, and how often the watchdog has looked since.
+        var time: UInt64 = 0
+        var looks = 0
+    }
+
+    private let seen = Mutex(Seen())
+
     init(_ handle: KickHandle) {
-        let thread = PeriodicThread { [self] last in
-            let now = count.load(ordering: .relaxed)
-            if now & 1 != 0, now == last { handle.kick() }
-            return stopped.load(ordering: .relaxed) ? nil : now
+        let thread = PeriodicThread { [self] in
+            if isOverdue() { handle.kick() }
+            return !stopped.load(ordering: .relaxed)
         }
         thread.start()
     }
 
-    func began() { count.add(1, ordering: .relaxed) }
+    private func isOverdue() -> Bool {
+        let now = count.load(ordering: .acquiring)
+        let time = CaseWatchdog.time(of: clock.load(ordering: .relaxed))
+        return seen.withLock { seen in
+            guard now == seen.count, now & 1 != 0 else {
+                seen = Seen(count: now, time: time)
+                return false
+            }
+            seen.looks += 1
+            return time >= seen.time + 100_000_000 || seen.looks >= 100
+        }
+    }
+
+    /// 0 where the thread has ended.
+    private static func time(of clock: clockid_t) -> UInt64 {
+        var time = timespec()
+        guard unsafe clock_gettime(clock, &time) == 0 else { return 0 }
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+
+    func began() {
+        var own = clockid_t()
+        if unsafe pthread_getcpuclockid(pthread_self(), &own) == 0 { clock.store(own, ordering: .relaxed) }
+        count.add(1, ordering: .releasing)
+    }
+
     func ended() { count.add(1, ordering: .relaxed) }
     func stop() { stopped.store(true, ordering: .relaxed) }
 }
 
 /// A thread that looks at something ten times a second, until it is told to stop.
 private final class PeriodicThread: Sendable {
-    private let look: @Sendable (UInt64) -> UInt64?
+    private let look: @Sendable () -> Bool
 
-    init(_ look: @escaping @Sendable (UInt64) -> UInt64?) { self.look = look }
+    init(_ look: @escaping @Sendable () -> Bool) { self.look = look }
 
     func start() {
         var thread = pthread_t()
@@ -265,11 +301,7 @@ private final class PeriodicThread: Sendable {
             &thread, nil,
             { argument in
                 let this = unsafe Unmanaged<PeriodicThread>.fromOpaque(argument!).takeRetainedValue()
-                var last: UInt64 = 0
-                while let now = this.look(last) {
-                    last = now
-                    usleep(100_000)
-                }
+                while this.look() { usleep(100_000) }
                 return nil
             }, argument)
         pthread_detach(thread)
