@@ -106,8 +106,8 @@ struct PathAnalysis {
     /// Where the first instruction is that read a flag which was undefined: from there on the outcome is no one's to say.
     private(set) var readsUndefined: Int?
 
-    /// `offsets`: where in the code window the instructions begin, in the order of execution; the last one has not been
-    /// completed.
+    /// `offsets`: where the instructions begin, from the code window's start on, in the order of execution; the last one has not
+    /// been completed.
     init(_ test: OracleCase, _ offsets: [Int]) {
         var window = [UInt8](repeating: OracleWindows.filler, count: OracleWindows.codeSize)
         let start = min(Int(test.codeOffset), window.count)

@@ -153,7 +153,8 @@ import Synchronization
                     break
                 }
                 let offset = Int(truncatingIfNeeded: Int64(bitPattern: linear &- OracleWindows.code))
-                if linear < GuestMonitor.base, offsets.last != offset { offsets.append(offset) }
+                let isMonitors = linear &- GuestMonitor.base < UInt64(GuestMonitor.Physical.size)
+                if !isMonitors, offsets.last != offset { offsets.append(offset) }
             }
         } catch {
             failure = "\(error)"

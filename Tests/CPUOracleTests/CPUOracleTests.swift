@@ -130,4 +130,32 @@ import X86
         let end = runner.guest.run(test)
         #expect(end.state.registers[0] == 3 && end.vector == 13 && end.state.rip == test.state.rip + 2)
     }
+
+    /// The native process's timer leaves a case what the kernel's way back from a signal does not: DS, ES, ID, NT.
+    @Test func aTickChangesNothing() throws {
+        let runner = try runner(.bits16)
+        var test = OracleCase()
+        test.mode = .bits16
+        test.state.rip = OracleCase.Mode.bits16.codeStart
+        test.state.rflags = 0x202 | RFLAGS.ID.rawValue | RFLAGS.NT.rawValue
+        // mov ax, es; mov si, ax; mov dx, ds; mov ds, ax; mov es, dx; again: dec ecx; jnz again; mov ax, ds; mov bx, es
+        test.code = [0x8C, 0xC0, 0x89, 0xC6, 0x8C, 0xDA, 0x8E, 0xD8, 0x8E, 0xC2]
+        test.code += [0x66, 0x49, 0x75, 0xFC, 0x8C, 0xD8, 0x8C, 0xC3]
+        // Longer each time, until it takes the three ticks that end it: the one before has seen one.
+        for shift in 20..<32 as Range<UInt64> {
+            test.state.registers[1] = 1 << shift
+            let end = try runner.nativeEnd(of: test)
+            if end.vector == OracleEnd.runaway {
+                #expect(shift > 20)
+                return
+            }
+            #expect(end.vector == 13)
+            let (ax, dx, bx, si) = (0, 2, 3, 6)
+            #expect(end.state.registers[ax] == end.state.registers[si])
+            #expect(end.state.registers[bx] == end.state.registers[dx])
+            #expect(end.state.registers[si] != end.state.registers[dx])
+            #expect(end.state.rflags & (RFLAGS.ID.rawValue | RFLAGS.NT.rawValue) == 0x20_4000)
+        }
+        Issue.record("four thousand million rounds took no three ticks")
+    }
 }
