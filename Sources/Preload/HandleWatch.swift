@@ -54,13 +54,15 @@ final class HandleWatch: Sendable {
         // A handler of the client's that closes a handle would wait for itself.
         let former = SignalMask(bits: .max).install()
         defer { _ = former.install() }
-        isReading.withLock { _ in
-            reader.store(thread, ordering: .relaxed)
-            defer { reader.store(0, ordering: .relaxed) }
-            while true {
-                let dead = takeDead()
-                guard !dead.isEmpty else { return }
-                for handle in dead { died(handle) }
+        Process.requests.pass {
+            isReading.withLock { _ in
+                reader.store(thread, ordering: .relaxed)
+                defer { reader.store(0, ordering: .relaxed) }
+                while true {
+                    let dead = takeDead()
+                    guard !dead.isEmpty else { return }
+                    for handle in dead { died(handle) }
+                }
             }
         }
     }

@@ -18,9 +18,7 @@ final class Hypervisor: Sendable {
         let endpoint = endpoint
         let firsts = firsts
         watch = try HandleWatch { found in
-            Process.requests.pass {
-                if found.kind == .first { firsts.remove(found.handle) } else { endpoint.close(found.handle) }
-            }
+            if found.kind == .first { firsts.remove(found.handle) } else { endpoint.close(found.handle) }
         }
     }
 
@@ -137,7 +135,8 @@ final class Hypervisor: Sendable {
     ) throws(Errno) -> Int32 {
         let hypervisor = try shared()
         if found.isOfThisProcess { return try hypervisor.ioctl(found, request, argument) }
-        return try hypervisor.ioctl(try hypervisor.adopt(descriptor), request, argument)
+        let adopted = try Process.requests.pass { () throws(Errno) in try hypervisor.adopt(descriptor) }
+        return try hypervisor.ioctl(adopted, request, argument)
     }
 
     /// The handle behind a descriptor that a fork has left to this process. A machine is of the process that made it; the

@@ -72,16 +72,22 @@ enum Process {
     /// In nanoseconds: many times what a request takes that does not wait for a vCPU.
     private static let patience = 100_000_000
 
-    // SAFETY: both allocated and initialised once, never freed; only the C library reaches `lock`, and `isShut` is of the
+    private struct Forks {
+        /// That are under way: a handler may fork in the midst of one.
+        var depth = 0
+        var isShut = false
+    }
+
+    // SAFETY: both allocated and initialised once, never freed; only the C library reaches `lock`, and `forks` is of the
     // thread that forks, one at a time by `Process.making`.
     private nonisolated(unsafe) let lock: UnsafeMutablePointer<pthread_rwlock_t>
-    private nonisolated(unsafe) let isShut: UnsafeMutablePointer<Bool>
+    private nonisolated(unsafe) let forks: UnsafeMutablePointer<Forks>
 
     init() {
         unsafe lock = .allocate(capacity: 1)
         unsafe lock.initialize(to: pthread_rwlock_t())
-        unsafe isShut = .allocate(capacity: 1)
-        unsafe isShut.initialize(to: false)
+        unsafe forks = .allocate(capacity: 1)
+        unsafe forks.initialize(to: Forks())
         reset()
     }
 
@@ -89,29 +95,34 @@ enum Process {
     func pass<T, E: Error>(_ body: () throws(E) -> T) throws(E) -> T {
         // Not if this thread is about to fork, in whose midst a handler asks.
         let isHeld = unsafe pthread_rwlock_rdlock(lock) == 0
-        defer { if isHeld { unsafe pthread_rwlock_unlock(lock) } }
+        // The child of a handler's fork comes back here, too, and holds nothing.
+        let generation = Process.generation
+        defer { if isHeld, Process.generation == generation { unsafe pthread_rwlock_unlock(lock) } }
         return try body()
     }
 
     /// Before a fork.
     func shut() {
+        unsafe forks.pointee.depth += 1
+        guard unsafe forks.pointee.depth == 1 else { return }
         var end = timespec()
         unsafe clock_gettime(CLOCK_MONOTONIC, &end)
         end.tv_nsec += ForkGate.patience
         if end.tv_nsec >= 1_000_000_000 { (end.tv_sec, end.tv_nsec) = (end.tv_sec + 1, end.tv_nsec - 1_000_000_000) }
-        unsafe isShut.pointee = pthread_rwlock_clockwrlock(lock, CLOCK_MONOTONIC, &end) == 0
+        unsafe forks.pointee.isShut = pthread_rwlock_clockwrlock(lock, CLOCK_MONOTONIC, &end) == 0
     }
 
     /// After it, in the parent.
     func open() {
-        guard unsafe isShut.pointee else { return }
-        unsafe isShut.pointee = false
+        unsafe forks.pointee.depth -= 1
+        guard unsafe forks.pointee.depth == 0, unsafe forks.pointee.isShut else { return }
+        unsafe forks.pointee.isShut = false
         unsafe pthread_rwlock_unlock(lock)
     }
 
     /// In the child, to which the C library's idea of the holder doesn't apply.
     func reset() {
-        unsafe isShut.pointee = false
+        unsafe forks.pointee = Forks()
         unsafe pthread_rwlock_init(lock, nil)
     }
 }
