@@ -1,3 +1,4 @@
+import Dispatch
 import Glibc
 import GuestMemory
 public import KVM
@@ -54,8 +55,6 @@ import Synchronization
             throw Failure.monitorFails("vector \(end.vector), \(failure)")
         }
     }
-
-    deinit { watchdog.stop() }
 
     /// What the hypervisor said where it gave up.
     public private(set) var failure = ""
@@ -240,7 +239,6 @@ final class CaseWatchdog: Sendable {
     private let count = Atomic<UInt64>(0)
     /// The clock of the thread that runs it.
     private let clock = Atomic<clockid_t>(CLOCK_MONOTONIC)
-    private let stopped = Atomic<Bool>(false)
 
     private struct Seen {
         var count: UInt64 = 0
@@ -251,13 +249,18 @@ final class CaseWatchdog: Sendable {
 
     private let seen = Mutex(Seen())
 
+    // A timer is safe to use from any thread; its type does not say so.
+    private nonisolated(unsafe) let timer: any DispatchSourceTimer
+
     init(_ handle: KickHandle) {
-        let thread = PeriodicThread { [self] in
-            if isOverdue() { handle.kick() }
-            return !stopped.load(ordering: .relaxed)
-        }
-        thread.start()
+        let timer = DispatchSource.makeTimerSource(queue: .global())
+        unsafe self.timer = timer
+        timer.setEventHandler { [weak self] in if self?.isOverdue() == true { handle.kick() } }
+        timer.schedule(deadline: .now() + 0.1, repeating: 0.1)
+        timer.activate()
     }
+
+    deinit { unsafe timer.cancel() }
 
     private func isOverdue() -> Bool {
         let now = count.load(ordering: .acquiring)
@@ -286,25 +289,4 @@ final class CaseWatchdog: Sendable {
     }
 
     func ended() { count.add(1, ordering: .relaxed) }
-    func stop() { stopped.store(true, ordering: .relaxed) }
-}
-
-/// A thread that looks at something ten times a second, until it is told to stop.
-private final class PeriodicThread: Sendable {
-    private let look: @Sendable () -> Bool
-
-    init(_ look: @escaping @Sendable () -> Bool) { self.look = look }
-
-    func start() {
-        var thread = pthread_t()
-        let argument = unsafe Unmanaged.passRetained(self).toOpaque()
-        _ = unsafe pthread_create(
-            &thread, nil,
-            { argument in
-                let this = unsafe Unmanaged<PeriodicThread>.fromOpaque(argument!).takeRetainedValue()
-                while this.look() { usleep(100_000) }
-                return nil
-            }, argument)
-        pthread_detach(thread)
-    }
 }

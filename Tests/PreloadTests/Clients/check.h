@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define CHECK(condition)                                                        \
@@ -25,4 +26,11 @@ static void begin(void) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     alarm(60);
+}
+
+// The exit status of a child; -1 where a signal ended it.
+__attribute__((unused)) static int status_of(pid_t child) {
+    int status = 0;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }

@@ -94,3 +94,15 @@ __attribute__((unused)) static void print_port(struct kvm_run *area) {
     for (unsigned i = 0; i < area->io.size * area->io.count; i++) printf(" %02x", data[i]);
     printf("\n");
 }
+
+// A guest that writes to port 10h, which rings the eventfd and is no exit, and to port 11h.
+__attribute__((unused)) static void ring(struct machine *m, int bell) {
+    struct kvm_ioeventfd ioeventfd = {.fd = bell, .addr = 0x10, .len = 1, .flags = KVM_IOEVENTFD_FLAG_PIO};
+    CHECK(ioctl(m->vm, KVM_IOEVENTFD, &ioeventfd) == 0);
+    static const uint8_t code[] = {0xE6, 0x10, 0xE6, 0x11};  // out 10h, al; out 11h, al
+    start_real(m, m->cpu, code, sizeof code, 0x1000);
+    CHECK(run(m->cpu, m->run) == KVM_EXIT_IO);
+    uint64_t rung = 0;
+    CHECK(read(bell, &rung, sizeof rung) == sizeof rung);
+    printf("port %x, rung %d\n", m->run->io.port, (int)rung);
+}

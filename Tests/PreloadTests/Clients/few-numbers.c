@@ -9,15 +9,7 @@ int main(void) {
     struct machine m = make_machine(0x10000);
     CHECK(ioctl(m.vm, KVM_CREATE_IRQCHIP, 0) == 0);
     make_cpu(&m);
-    int bell = eventfd(0, EFD_CLOEXEC);
-    struct kvm_ioeventfd ioeventfd = {.fd = bell, .addr = 0x10, .len = 1, .flags = KVM_IOEVENTFD_FLAG_PIO};
-    CHECK(ioctl(m.vm, KVM_IOEVENTFD, &ioeventfd) == 0);
-    static const uint8_t code[] = {0xE6, 0x10, 0xE6, 0x11};  // out 10h, al; out 11h, al
-    start_real(&m, m.cpu, code, sizeof code, 0x1000);
-    CHECK(run(m.cpu, m.run) == KVM_EXIT_IO);
-    uint64_t rung = 0;
-    CHECK(read(bell, &rung, sizeof rung) == sizeof rung);
-    printf("port %x, rung %d\n", m.run->io.port, (int)rung);
+    ring(&m, eventfd(0, EFD_CLOEXEC));
     // Until there is none left: what can't be made is refused.
     int made = 0;
     while (eventfd(0, EFD_CLOEXEC) >= 0) made++;

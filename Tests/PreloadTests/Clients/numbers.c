@@ -25,14 +25,7 @@ int main(void) {
     int line = eventfd(0, EFD_CLOEXEC), bell = eventfd(0, EFD_CLOEXEC);
     struct kvm_irqfd irqfd = {.fd = line, .gsi = 5};
     CHECK(ioctl(m.vm, KVM_IRQFD, &irqfd) == 0);
-    struct kvm_ioeventfd ioeventfd = {.fd = bell, .addr = 0x10, .len = 1, .flags = KVM_IOEVENTFD_FLAG_PIO};
-    CHECK(ioctl(m.vm, KVM_IOEVENTFD, &ioeventfd) == 0);
-    static const uint8_t code[] = {0xE6, 0x10, 0xE6, 0x11};  // out 10h, al; out 11h, al
-    start_real(&m, m.cpu, code, sizeof code, 0x1000);
-    CHECK(run(m.cpu, m.run) == KVM_EXIT_IO);
-    uint64_t rung = 0;
-    CHECK(read(bell, &rung, sizeof rung) == sizeof rung);
-    printf("port %x, rung %d\n", m.run->io.port, (int)rung);
+    ring(&m, bell);
     print("behind them", dup(0));
     return 0;
 }
