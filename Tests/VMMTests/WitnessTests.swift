@@ -96,7 +96,7 @@ import VMM
     }
 
     @Test(arguments: [1, 4]) func stressVerifies(cpus: Int) async throws {
-        _ = try await check("stress", cpus: cpus, "cryptomgr.notests martlet.for=20")
+        _ = try await check("stress", cpus: cpus, "cryptomgr.notests martlet.for=10")
     }
 }
 
