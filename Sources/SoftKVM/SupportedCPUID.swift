@@ -60,15 +60,17 @@ struct SupportedCPUID: Sendable {
         add(0, nil, CPUIDResult(eax: highestBasic, ebx: leaf0.ebx, ecx: leaf0.ecx, edx: leaf0.edx))
         if !isAMD { add(2, nil, HostProcessor.cpuid(leaf: 2)) }
         add(1, nil, table.removeValue(forKey: Key(1, nil)) ?? CPUIDResult())
-        if !isAMD {
+        /// A sub-leaf for each of the host's caches.
+        func addCaches(_ leaf: UInt32) {
             for subleaf: UInt32 in 0..<8 {
-                var cache = HostProcessor.cpuid(leaf: 4, subleaf: subleaf)
+                var cache = HostProcessor.cpuid(leaf: leaf, subleaf: subleaf)
                 if cache.eax & 31 == 0 { break }
                 // One core, one thread: the client describes the topology.
                 cache.eax &= 0x3FFF
-                add(4, subleaf, cache)
+                add(leaf, subleaf, cache)
             }
         }
+        if !isAMD { addCaches(CPUIDLeaves.cacheParameters) }
         add(6, nil, table[Key(6, nil)] ?? CPUIDResult())
         var leaf7 = table[Key(7, 0)] ?? CPUIDResult()
         if !isAMD { leaf7.edx |= 1 << 29 }  // IA32_ARCH_CAPABILITIES
@@ -101,6 +103,10 @@ struct SupportedCPUID: Sendable {
             CPUIDResult(
                 eax: UInt32(physicalAddressBits) | 48 << 8, ebx: isAMD ? 1 << 26 | 1 << 29 : 0, ecx: 0, edx: 0))
         if isAMD {
+            if entries.contains(where: { $0.function == CPUIDLeaves.extendedFeatures && $0.ecx & 1 << 22 != 0 }) {
+                addCaches(CPUIDLeaves.extendedCacheParameters)
+                add(CPUIDLeaves.extendedTopology, nil, CPUIDResult())
+            }
             // LFENCE serialises; SRSO_NO; TSA_SQ_NO and TSA_L1_NO.
             add(0x8000_0021, nil, CPUIDResult(eax: 1 << 2 | 1 << 29, ebx: 0, ecx: 6, edx: 0))
         }

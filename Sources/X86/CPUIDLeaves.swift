@@ -73,6 +73,9 @@ public enum CPUIDLeaves {
     public static let extended: UInt32 = 0x8000_0000
     public static let extendedFeatures: UInt32 = 0x8000_0001
     public static let brand: UInt32 = 0x8000_0002
+    /// AMD's of `cacheParameters`, and of the place among cores and nodes.
+    public static let extendedCacheParameters: UInt32 = 0x8000_001D
+    public static let extendedTopology: UInt32 = 0x8000_001E
     public static let l1: UInt32 = 0x8000_0005
     public static let l2: UInt32 = 0x8000_0006
     public static let advancedPower: UInt32 = 0x8000_0007
@@ -179,7 +182,7 @@ public enum CPUIDLeaves {
         11:+syscall 19:mp 20:+nx 22:mmxext 25:fxsr_opt 26:+pdpe1gb 27:+rdtscp 29:+lm 30:3dnowext 31:3dnow
         80000001 0 ecx
         0:+lahf_lm:lahf 1:cmp_legacy 2:svm 3:extapic 4:cr8_legacy 5:*abm:lzcnt 6:sse4a 7:misalignsse 8:+3dnowprefetch:prefetchw
-        9:osvw 10:ibs 11:xop 12:skinit 13:wdt 15:lwp 16:fma4 17:tce 21:tbm 22:topoext 23:perfctr_core 26:bpext 28:perfctr_llc
+        9:osvw 10:ibs 11:xop 12:skinit 13:wdt 15:lwp 16:fma4 17:tce 21:tbm 22:*topoext 23:perfctr_core 26:bpext 28:perfctr_llc
         29:mwaitx
         80000007 0 edx
         8:+constant_tsc

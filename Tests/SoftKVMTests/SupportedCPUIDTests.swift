@@ -1,3 +1,4 @@
+import KVMABI
 import Testing
 import X86
 
@@ -52,5 +53,26 @@ struct SupportedCPUIDTests {
         for feature in level where HostProcessor.features.contains(feature) {
             #expect(HostProcessor.offered.contains(feature), "\(feature)")
         }
+    }
+
+    /// A guest that chooses by the size of its caches finds the host's, with nobody to share them.
+    @Test func cachesAreTheHosts() throws {
+        let leaf =
+            SupportedCPUID.shared.isAMD ? CPUIDLeaves.extendedCacheParameters : CPUIDLeaves.cacheParameters
+        let host = (0..<8).map { HostProcessor.cpuid(leaf: leaf, subleaf: $0) }.prefix { $0.eax & 31 != 0 }
+        if SupportedCPUID.shared.isAMD {
+            let features = CPUIDLeaves.extendedFeatures
+            let told = HostProcessor.cpuid(leaf: features).ecx >> 22 & 1
+            if told == 0 { try Test.cancel("the host does not tell its caches: it has no TOPOEXT") }
+            #expect(SupportedCPUID.shared.registers(features).ecx >> 22 & 1 == told)
+            #expect(SupportedCPUID.shared.entries.contains { $0.function == CPUIDLeaves.extendedTopology })
+        }
+        #expect(!host.isEmpty)
+        for (index, cache) in host.enumerated() {
+            var alone = cache
+            alone.eax &= 0x3FFF
+            #expect(SupportedCPUID.shared.registers(leaf, UInt32(index)) == alone, "cache \(index)")
+        }
+        #expect(SupportedCPUID.shared.registers(leaf, UInt32(host.count)) == CPUIDResult())
     }
 }

@@ -50,4 +50,20 @@ import Testing
         let entries = CPUIDTopology(apicID: 0, count: count).apply(to: [entry(0, eax: 0x0d)], deadlineTimer: false)
         #expect(try leaf(entries, 0xb, 1).eax == bits)
     }
+
+    /// The first and second level are a core's own, the third is the package's (Intel's leaf 4, AMD's 8000001DH).
+    @Test(arguments: [0x04, 0x8000_001d] as [UInt32]) func whoSharesACache(function: UInt32) throws {
+        let supported = (0..<4).map { entry(function, UInt32($0), eax: [0x21, 0x22, 0x43, 0x63][$0]) }
+        let entries = CPUIDTopology(apicID: 1, count: 4).apply(to: supported, deadlineTimer: false)
+        for index: UInt32 in 0..<4 {
+            let sharing = try leaf(entries, function, index).eax >> 14 & 0xfff
+            #expect(sharing == (index == 3 ? 3 : 0), "cache \(index)")
+        }
+    }
+
+    @Test func aCoreOfItsOwn() throws {
+        let entries = CPUIDTopology(apicID: 3, count: 4).apply(to: [entry(0x8000_001e)], deadlineTimer: false)
+        let place = try leaf(entries, 0x8000_001e)
+        #expect((place.eax, place.ebx, place.ecx) == (3, 3, 0))
+    }
 }
