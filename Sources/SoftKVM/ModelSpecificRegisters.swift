@@ -10,6 +10,8 @@ struct ModelSpecificRegisters {
     var platformInfo: UInt64 = 0
     var miscFeatures: UInt64 = 0
     var smiCount: UInt64 = 0
+    /// Kept, and nothing else: there is no power to control.
+    var powerControl: UInt64 = 0
     var tscAdjust: UInt64 = 0
     /// TscFreqSel: the TSC counts at P0's frequency.
     var hwcr: UInt64 = 1 << 24
@@ -25,28 +27,33 @@ struct ModelSpecificRegisters {
     /// KVM_GET_MSR_INDEX_LIST: what a client saves and restores.
     static let saved: [UInt32] = {
         let text: StaticString = """
-            10 11 12 34 3b 8b ce fe 10a 140 174 175 176 179 17a 17b 1a0 1d9 277 2ff 6e0 da0
+            10 11 12 34 3b 8b ce fe 10a 140 174 175 176 179 17a 17b 1a0 1d9 1fc 277 2ff 6e0 da0
             200 201 202 203 204 205 206 207 208 209 20a 20b 20c 20d 20e 20f 250 258 259 268 269 26a 26b 26c 26d 26e 26f
             4b564d00 4b564d01 c0000081 c0000082 c0000083 c0000084 c0000102 c0000103 c0010015 c0011029
             """
         return text.description.split(whereSeparator: { $0 == " " || $0 == "\n" }).compactMap { UInt32($0, radix: 16) }
     }()
 
-    /// Read as zero, and writes are ignored: registers of a machine that is not there, which kernels touch without asking.
-    static func isInert(_ index: UInt32) -> Bool {
+    /// What reads as it is while writes are ignored: registers of a machine that is not there, which kernels touch without
+    /// asking.
+    static func inert(_ index: UInt32) -> UInt64? {
         switch index {
-        case 0x17, 0x2A, 0xC1, 0xC2, 0x186, 0x187: true
-        case 0x606, 0x611, 0x619, 0x639, 0x641: true
-        case 0xC001_0000...0xC001_0007, 0xC001_0010, 0xC001_001F, 0xC001_0055, 0xC001_0058: true
-        case 0xC001_0112, 0xC001_0113, 0xC001_0117: true
-        case 0xC001_1022, 0xC001_1023, 0xC001_102A, 0xC001_102C: true
-        default: false
+        case 0xC1, 0xC2, 0x186, 0x187: 0
+        case 0xC001_0000...0xC001_0007, 0xC001_001F, 0xC001_0058: 0
+        // The ramp-up count that an Athlon's kernel wants.
+        case 0xC001_001B: 0x2000_0000
+        case 0xC001_0117: 0
+        case 0xC001_1022, 0xC001_1023, 0xC001_102A, 0xC001_102C: 0
+        default: nil
         }
     }
 
     /// Constants that can't be written.
     static func constant(_ index: UInt32) -> UInt64? {
         switch index {
+        case 0x17, 0x2A: 0
+        // A Pentium 4's bus, of 100 MHz.
+        case 0x2C: 1 << 24
         case 0xCD: 3
         // Eight variable ranges, fixed ranges, write-combining.
         case 0xFE: 0x508
@@ -55,6 +62,8 @@ struct ModelSpecificRegisters {
         case 0x199: 0
         // The last branch and the last interrupt.
         case 0x1DB...0x1DE: 0
+        case 0x606, 0x611, 0x619, 0x639, 0x641: 0
+        case 0xC001_0010, 0xC001_0055, 0xC001_0112, 0xC001_0113: 0
         default: nil
         }
     }

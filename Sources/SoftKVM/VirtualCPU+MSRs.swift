@@ -37,6 +37,7 @@ extension VirtualCPU {
             return fromHost || machine.enabled(.msrPlatformInfo) != 0 ? msrs.platformInfo : nil
         case .MSR_MISC_FEATURES_ENABLES: return msrs.miscFeatures
         case .MSR_SMI_COUNT: return msrs.smiCount
+        case .IA32_POWER_CTL: return msrs.powerControl
         case .IA32_PERF_CAPABILITIES: return fromHost || cpuid.features1C & 1 << 15 != 0 ? 0 : nil
         case .K7_HWCR: return msrs.hwcr
         case .AMD64_DE_CFG: return msrs.deConfiguration
@@ -50,7 +51,7 @@ extension VirtualCPU {
         if let value = machineCheck.read(index, fromHost: fromHost) { return value }
         if 0x800...0x8FF ~= index { return chipset?.readX2APIC(Int(id), msr: index) }
         if let value = ModelSpecificRegisters.constant(index) { return value }
-        return ModelSpecificRegisters.isInert(index) ? 0 : nil
+        return ModelSpecificRegisters.inert(index)
     }
 
     private var hasTSCDeadline: Bool { chipset != nil && cpuid.features1C & 1 << 24 != 0 }
@@ -90,6 +91,7 @@ extension VirtualCPU {
         case .MSR_SMI_COUNT:
             guard fromHost else { return false }
             msrs.smiCount = value
+        case .IA32_POWER_CTL: msrs.powerControl = value
         case .IA32_PERF_CAPABILITIES: return fromHost && value == 0
         case .K7_HWCR:
             // FFDIS, IgnneEm and TlbCacheDis are ignored; McStatusWrEn and TscFreqSel are kept.
@@ -119,12 +121,14 @@ extension VirtualCPU {
         if ModelSpecificRegisters.isMTRR(index) { return msrs.writeMTRR(index, value, physicalBits: guestPhysicalBits) }
         switch index {
         case 0x179: return fromHost && value == machineCheck.capability
+        // No PCI configuration space in memory: it can be nowhere alone.
+        case 0xC001_0058: return value == 0
         case 0x17A, 0x17B, 0x400..<0x480:
             return machineCheck.write(index, value, fromHost: fromHost, canWriteStatus: msrs.hwcr & 1 << 18 != 0)
         case 0x800...0x8FF: return chipset?.writeX2APIC(Int(id), msr: index, value: value) ?? false
         default: break
         }
         if let constant = ModelSpecificRegisters.constant(index) { return fromHost && value == constant }
-        return ModelSpecificRegisters.isInert(index)
+        return ModelSpecificRegisters.inert(index) != nil
     }
 }

@@ -51,6 +51,7 @@ public struct MSR: RawRepresentable, Sendable, Hashable {
     public static let MSR_LASTBRANCHTOIP = MSR(0x1DC)
     public static let MSR_LASTINTFROMIP = MSR(0x1DD)
     public static let MSR_LASTINTTOIP = MSR(0x1DE)
+    public static let IA32_POWER_CTL = MSR(0x1FC)
     /// Base 0; mask 0 is the next number, and so on for eight pairs.
     public static let IA32_MTRR_PHYSBASE0 = MSR(0x200)
     public static let IA32_MTRR_PHYSMASK0 = MSR(0x201)
