@@ -39,7 +39,9 @@ struct ModelSpecificRegisters {
     static func inert(_ index: UInt32) -> UInt64? {
         switch index {
         case 0xC1, 0xC2, 0x186, 0x187: 0
-        case 0xC001_0000...0xC001_0007, 0xC001_001F, 0xC001_0058: 0
+        // A Pentium II's second-level cache.
+        case 0x11E: 0xBE70_2111
+        case 0xC001_0000...0xC001_0007, 0xC001_001F: 0
         // The ramp-up count that an Athlon's kernel wants.
         case 0xC001_001B: 0x2000_0000
         case 0xC001_0117: 0
@@ -57,7 +59,6 @@ struct ModelSpecificRegisters {
         case 0xCD: 3
         // Eight variable ranges, fixed ranges, write-combining.
         case 0xFE: 0x508
-        case 0x11E: 0xBE70_2111
         case 0x198: 1000 | 4 << 40
         case 0x199: 0
         // The last branch and the last interrupt.

@@ -38,6 +38,7 @@ extension VirtualCPU {
         case .MSR_MISC_FEATURES_ENABLES: return msrs.miscFeatures
         case .MSR_SMI_COUNT: return msrs.smiCount
         case .IA32_POWER_CTL: return msrs.powerControl
+        case .FAM10H_MMIO_CONF_BASE: return 0
         case .IA32_PERF_CAPABILITIES: return fromHost || cpuid.features1C & 1 << 15 != 0 ? 0 : nil
         case .K7_HWCR: return msrs.hwcr
         case .AMD64_DE_CFG: return msrs.deConfiguration
@@ -87,7 +88,8 @@ extension VirtualCPU {
         case .MSR_PLATFORM_INFO:
             guard fromHost else { return false }
             msrs.platformInfo = value
-        case .MSR_MISC_FEATURES_ENABLES: return value == 0
+        // No CPUID faulting, and no PCI configuration space in memory, to turn on.
+        case .MSR_MISC_FEATURES_ENABLES, .FAM10H_MMIO_CONF_BASE: return value == 0
         case .MSR_SMI_COUNT:
             guard fromHost else { return false }
             msrs.smiCount = value
@@ -121,8 +123,6 @@ extension VirtualCPU {
         if ModelSpecificRegisters.isMTRR(index) { return msrs.writeMTRR(index, value, physicalBits: guestPhysicalBits) }
         switch index {
         case 0x179: return fromHost && value == machineCheck.capability
-        // No PCI configuration space in memory: it can be nowhere alone.
-        case 0xC001_0058: return value == 0
         case 0x17A, 0x17B, 0x400..<0x480:
             return machineCheck.write(index, value, fromHost: fromHost, canWriteStatus: msrs.hwcr & 1 << 18 != 0)
         case 0x800...0x8FF: return chipset?.writeX2APIC(Int(id), msr: index, value: value) ?? false
