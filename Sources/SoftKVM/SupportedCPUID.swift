@@ -54,12 +54,6 @@ struct SupportedCPUID: Sendable {
             entry.edx = registers.edx
             entries.append(entry)
         }
-
-        var table = SupportedCPUID.parse()
-        let highestBasic: UInt32 = 0xD
-        add(0, nil, CPUIDResult(eax: highestBasic, ebx: leaf0.ebx, ecx: leaf0.ecx, edx: leaf0.edx))
-        if !isAMD { add(2, nil, HostProcessor.cpuid(leaf: 2)) }
-        add(1, nil, table.removeValue(forKey: Key(1, nil)) ?? CPUIDResult())
         /// A sub-leaf for each of the host's caches.
         func addCaches(_ leaf: UInt32) {
             for subleaf: UInt32 in 0..<8 {
@@ -70,6 +64,12 @@ struct SupportedCPUID: Sendable {
                 add(leaf, subleaf, cache)
             }
         }
+
+        var table = SupportedCPUID.parse()
+        let highestBasic: UInt32 = 0xD
+        add(0, nil, CPUIDResult(eax: highestBasic, ebx: leaf0.ebx, ecx: leaf0.ecx, edx: leaf0.edx))
+        if !isAMD { add(2, nil, HostProcessor.cpuid(leaf: 2)) }
+        add(1, nil, table.removeValue(forKey: Key(1, nil)) ?? CPUIDResult())
         if !isAMD { addCaches(CPUIDLeaves.cacheParameters) }
         add(6, nil, table[Key(6, nil)] ?? CPUIDResult())
         var leaf7 = table[Key(7, 0)] ?? CPUIDResult()
@@ -103,7 +103,8 @@ struct SupportedCPUID: Sendable {
             CPUIDResult(
                 eax: UInt32(physicalAddressBits) | 48 << 8, ebx: isAMD ? 1 << 26 | 1 << 29 : 0, ecx: 0, edx: 0))
         if isAMD {
-            if entries.contains(where: { $0.function == CPUIDLeaves.extendedFeatures && $0.ecx & 1 << 22 != 0 }) {
+            let topologyExtensions: UInt32 = 1 << 22
+            if (table[Key(CPUIDLeaves.extendedFeatures, nil)]?.ecx ?? 0) & topologyExtensions != 0 {
                 addCaches(CPUIDLeaves.extendedCacheParameters)
                 add(CPUIDLeaves.extendedTopology, nil, CPUIDResult())
             }

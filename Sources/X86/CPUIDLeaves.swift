@@ -73,13 +73,14 @@ public enum CPUIDLeaves {
     public static let extended: UInt32 = 0x8000_0000
     public static let extendedFeatures: UInt32 = 0x8000_0001
     public static let brand: UInt32 = 0x8000_0002
-    /// AMD's of `cacheParameters`, and of the place among cores and nodes.
-    public static let extendedCacheParameters: UInt32 = 0x8000_001D
-    public static let extendedTopology: UInt32 = 0x8000_001E
     public static let l1: UInt32 = 0x8000_0005
     public static let l2: UInt32 = 0x8000_0006
     public static let advancedPower: UInt32 = 0x8000_0007
     public static let addressSizes: UInt32 = 0x8000_0008
+    /// AMD's `cacheParameters`.
+    public static let extendedCacheParameters: UInt32 = 0x8000_001D
+    /// AMD's place among cores and nodes.
+    public static let extendedTopology: UInt32 = 0x8000_001E
 
     /// Every feature bit that has a name here.
     public static let all: [CPUIDFeature] = parse()
