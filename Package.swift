@@ -85,8 +85,8 @@ let package = Package(
             of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory", "X86", "Processor", "TestSupport"], exclude: ["Guests"]),
         // By the command alone: linked into the tests the library would stand before their own C library.
         .testTarget(
-            name: "PreloadTests", dependencies: ["martlet"], exclude: ["Clients", "FirstClients", "HostileClients"],
-            cSettings: gnu, swiftSettings: settings),
+            name: "PreloadTests", dependencies: ["martlet", "TestSupport"],
+            exclude: ["Clients", "FirstClients", "HostileClients"], cSettings: gnu, swiftSettings: settings),
         tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
         tests(of: "KVM2006", ["KVMABI", "SoftKVM"]),
         tests(of: "Devices", ["GuestMemory"]),

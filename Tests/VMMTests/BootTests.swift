@@ -1,5 +1,6 @@
 import Foundation
 import KVM
+import TestSupport
 import Testing
 
 @testable import VMM
@@ -46,12 +47,8 @@ enum Guests {
 
     static func expectHealthy(_ text: String, cpus: Int, machine: String = "x86_64") {
         #expect(text.contains("Martlet guest: init reached, \(cpus) CPU(s) online, \(machine)"), "\(text.suffix(2000))")
-        for trouble in [
-            "WARNING:", "BUG:", "Oops", "Call Trace", "Kernel panic", "general protection", "unchecked MSR",
-        ] {
-            let lines = text.split(whereSeparator: \.isNewline).filter { $0.contains(trouble) }
-            #expect(lines.isEmpty, "\(lines)")
-        }
+        let troubles = LinuxConsole.troubles(in: text, also: ["WARNING:"])
+        #expect(troubles.isEmpty, "\(troubles)")
     }
 
     @Test(arguments: [1, 2, 4]) func cloudKernelReachesInit(cpus: Int) async throws {
