@@ -1,20 +1,28 @@
 import X86
 
-/// A translation as the page tables gave it, before privilege is looked at.
-struct Translation {
-    /// Guest-physical address of the 4 KiB page.
-    var page: UInt64
-    var rights: Rights
+/// One entry of the software TLB: tags by kind of access, and what to add to a linear address to reach host memory.
+///
+/// A tag is the linear page address with the TLB's generation in its low 12 bits; 0 matches nothing. A write tag is
+/// present only where a store may happen without further ado: page writable and dirty (A/D bits set), not being logged
+/// for the first time, and without decoded code.
+struct TLBEntry {
+    var read: UInt64 = 0
+    var write: UInt64 = 0
+    var execute: UInt64 = 0
+    /// Host address minus linear address.
+    var addend: UInt64 = 0
 
-    struct Rights: OptionSet {
-        let rawValue: UInt32
-        static let writable = Rights(rawValue: 1)
-        static let user = Rights(rawValue: 2)
-        static let noExecute = Rights(rawValue: 4)
-        /// The entry's D bit is set, so that a write needs no walk.
-        static let dirty = Rights(rawValue: 8)
-        static let global = Rights(rawValue: 16)
-    }
+    static let count = 1024
+    static let indexMask: UInt64 = 1023
+}
+
+/// Which rights a translation was made with: one table of entries for each.
+enum TLBView: Int, CaseIterable {
+    case supervisor, user
+    /// Supervisor with SMAP in force (CR4.SMAP, EFLAGS.AC clear): user pages are not data.
+    case supervisorSMAP
+    /// Every data access goes the slow way: alignment checks (CR0.AM, EFLAGS.AC, CPL 3) or data breakpoints are on.
+    case watched
 }
 
 /// All translations of one vCPU in two levels: small tables with one compare for the fast path (`TLBEntry`), one for

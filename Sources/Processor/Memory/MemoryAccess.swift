@@ -1,30 +1,5 @@
 import X86
 
-/// One entry of the software TLB: tags by kind of access, and what to add to a linear address to reach host memory.
-///
-/// A tag is the linear page address with the TLB's generation in its low 12 bits; 0 matches nothing. A write tag is
-/// present only where a store may happen without further ado: page writable and dirty (A/D bits set), not being logged
-/// for the first time, and without decoded code.
-struct TLBEntry {
-    var read: UInt64 = 0
-    var write: UInt64 = 0
-    var execute: UInt64 = 0
-    /// Host address minus linear address.
-    var addend: UInt64 = 0
-
-    static let count = 1024
-    static let indexMask: UInt64 = 1023
-}
-
-/// Which rights a translation was made with: one table of entries for each.
-enum TLBView: Int, CaseIterable {
-    case supervisor, user
-    /// Supervisor with SMAP in force (CR4.SMAP, EFLAGS.AC clear): user pages are not data.
-    case supervisorSMAP
-    /// Every data access goes the slow way: alignment checks (CR0.AM, EFLAGS.AC, CPL 3) or data breakpoints are on.
-    case watched
-}
-
 /// What an access does. Raw values are the page-fault error code's bits where there are such.
 enum MemoryAccess: UInt8 {
     case read = 0, write = 2, execute = 16

@@ -1,0 +1,28 @@
+import X86
+
+/// What decoded code depends on beside its bytes: the key of a block with its physical address.
+struct CodeMode: RawRepresentable, Hashable {
+    let rawValue: UInt32
+    /// Bits 0…3: code size in bytes, 2, 4 or 8.
+    var codeSize: UInt8 { UInt8(rawValue & 15) }
+    static let codeSizeMask: UInt32 = 15
+    /// DS, ES and SS have base 0 and cover 4 GiB, writable (32-bit code).
+    static let flatData = CodeMode(rawValue: 1 << 4)
+    /// Real-address or virtual-8086 mode.
+    static let realOrV86 = CodeMode(rawValue: 1 << 5)
+    /// SS is 32 bits wide (B set); stack operations in 16/32-bit code use ESP.
+    static let wideStack = CodeMode(rawValue: 1 << 6)
+    /// The FPU and vector state is not to be touched (CR0.EM, CR0.TS, CR4.OSFXSR, XCR0…): FP and SIMD go the checked way.
+    static let checksFPU = CodeMode(rawValue: 1 << 7)
+    /// The guest's CPUID names AMD or Hygon: a few encodings differ.
+    static let amd = CodeMode(rawValue: 1 << 8)
+
+    /// Decodes as this mode has it.
+    func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) -> Instruction {
+        try unsafe Decoder.decode(
+            bytes, codeSize: CodeSize(rawValue: codeSize), realOrV86: contains(.realOrV86),
+            vendor: contains(.amd) ? .amd : .intel)
+    }
+
+    func contains(_ other: CodeMode) -> Bool { rawValue & other.rawValue == other.rawValue }
+}
