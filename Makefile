@@ -45,9 +45,10 @@ build: setup ## Build in release mode
 	$(BUILD) --product martlet
 	$(BUILD) --product martlet-kvm
 
-bench: guests build ## Compare with QEMU TCG, interleaved, as ratios
+bench: setup build ## Compare with the host and with QEMU TCG, interleaved, as ratios
 	@scripts/setup bench
-	@bench/run
+	@scripts/fetch-guests bench
+	@bench/run $(ARGS)
 
 lint: ## Check imports and layout
 	swift build --explicit-target-dependency-import-check error
