@@ -1,7 +1,7 @@
 # One entry for everything. `make run` and `make test` also set up what a fresh Debian machine with Swift 6.3 needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long build bench lint format coverage sanitize fuzz fuzz-cpu fuzz-client instructions abi reserved setup guests clean
+.PHONY: help run test test-long build bench lint format coverage mutants sanitize fuzz fuzz-cpu fuzz-client instructions abi reserved setup guests clean
 
 KERNEL ?= guests/vmlinuz
 INITRD ?= guests/initramfs
@@ -10,6 +10,9 @@ SECONDS ?= 60
 SEED ?=
 FUZZ ?=
 SANITIZER ?=
+PART ?=
+MUTANT ?=
+CHECK ?=
 
 # Tests see into modules, which costs speed: they have a build of their own, so that neither build undoes the other.
 TEST = swift test -c release -Xswiftc -enable-testing --scratch-path .build-tests
@@ -50,7 +53,9 @@ bench: setup build ## Compare with the host and with QEMU TCG, interleaved, as r
 	@scripts/fetch-guests bench
 	@bench/run $(ARGS)
 
-lint: ## Check imports and layout
+lint: ## Check imports, layout, and that the list of planted bugs fits the sources
+	@scripts/setup lint
+	@scripts/mutants/run --check
 	swift build --explicit-target-dependency-import-check error
 	swift format lint --strict --recursive --parallel Sources Tests Fuzzers/Sources Package.swift Fuzzers/Package.swift
 
@@ -66,6 +71,11 @@ coverage: setup ## Run the tests and say what they reach
 		swift test -c release -Xswiftc -enable-testing -Xswiftc -profile-generate -Xswiftc -profile-coverage-mapping \
 		--scratch-path .build-coverage
 	@scripts/coverage .build-coverage
+
+# PART=K/N: every Nth bug from the Kth on. MUTANT=name: that one. CHECK=1: only whether the list fits the sources.
+mutants: ## Plant bugs of our own list, and say which of them the tests don't see
+	@scripts/setup $(if $(CHECK),lint,mutants)
+	@scripts/mutants/run $(if $(CHECK),--check) $(if $(PART),--part $(PART)) $(addprefix --mutant ,$(MUTANT))
 
 # Threads of a command that a signal has ended are not waited for: no leak. What the sanitizers leave out, by name:
 # - BootTests: a kernel's boot, which an unoptimised interpreter takes too long for.
