@@ -134,6 +134,51 @@ import Testing
         #expect(machine.cpus[3].pending == [])
     }
 
+    @Test("11.6.1: INIT's level de-assert is no INIT")
+    func deassert() {
+        let machine = machine()
+        machine.command(0x8500, to: 2)
+        #expect(machine.cpus[2].pending == [])
+        // Nor does it take back a start-up.
+        machine.command(0x69A, to: 2)
+        machine.command(0x8500, to: 2)
+        #expect(machine.chipset.pendingEvents(2).startUp == 0x9A)
+    }
+
+    @Test("whatever comes beside what is pending already wakes, too")
+    func wakes() {
+        let machine = machine(), chipset = machine.chipset
+        machine.command(0x40, to: 1)
+        #expect(machine.takeWakes() == [1])
+        // Another interrupt is no news.
+        machine.command(0x50, to: 1)
+        #expect(machine.takeWakes() == [])
+        machine.command(0x400, to: 1)
+        #expect(machine.takeWakes() == [1])
+        machine.command(0xC500, to: 1)
+        #expect(machine.takeWakes() == [1])
+        machine.command(0x69A, to: 1)
+        #expect(machine.takeWakes() == [1])
+        chipset.unhalt(apicID: 1)
+        #expect(machine.takeWakes() == [1])
+        #expect(machine.cpus[1].pending == [.interrupt, .nmi, .initialize, .startUp, .unhalt])
+    }
+
+    @Test("11.8.4: a vector's TMR bit is that of its last message")
+    func triggerMode() {
+        let machine = machine(), chipset = machine.chipset
+        #expect(chipset.deliverMSI(address: 0xFEE0_2000, data: 0xC063) == 1)
+        #expect(machine.read(0x1B0, cpu: 2) == 1 << 3)
+        #expect(chipset.acknowledge(2) == 0x63)
+        machine.end(cpu: 2)
+        #expect(chipset.deliverMSI(address: 0xFEE0_2000, data: 0x63) == 1)
+        #expect(machine.read(0x1B0, cpu: 2) == 0)
+        // Its neighbours' are left alone.
+        #expect(chipset.deliverMSI(address: 0xFEE0_2000, data: 0xC062) == 1)
+        #expect(chipset.deliverMSI(address: 0xFEE0_2000, data: 0x64) == 1)
+        #expect(machine.read(0x1B0, cpu: 2) == 1 << 2)
+    }
+
     @Test("11.4.7.3: INIT keeps base and id")
     func initialize() {
         let machine = machine(), chipset = machine.chipset

@@ -75,6 +75,30 @@ import Testing
         #expect(chipset.acknowledge(0) == 0x2F)
     }
 
+    @Test("a level of either chip asks again by itself after its end, while it is high", arguments: [5, 10])
+    func levelAsksAgain(input: UInt32) {
+        let machine = machine(), chipset = machine.chipset
+        machine.out(input < 8 ? 0x4D0 : 0x4D1, 1 << UInt8(input & 7))
+        chipset.setLine(input, level: true)
+        for _ in 0..<3 {
+            #expect(chipset.acknowledge(0) == 0x20 + UInt8(input))
+            #expect(chipset.acknowledge(0) == nil)
+            if input >= 8 { machine.out(0xA0, 0x20) }
+            machine.out(0x20, 0x20)
+        }
+        #expect(chipset.acknowledge(0) == 0x20 + UInt8(input))
+        chipset.setLine(input, level: false)
+        if input >= 8 { machine.out(0xA0, 0x20) }
+        machine.out(0x20, 0x20)
+        #expect(chipset.acknowledge(0) == nil)
+        // An edge does not.
+        machine.out(0x4D0, 0)
+        chipset.setLine(4, level: true)
+        #expect(chipset.acknowledge(0) == 0x24)
+        machine.out(0x20, 0x20)
+        #expect(chipset.acknowledge(0) == nil)
+    }
+
     @Test("rotation: on EOI, on specific EOI, by command")
     func rotation() {
         let machine = machine(), chipset = machine.chipset

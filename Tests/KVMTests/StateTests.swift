@@ -180,6 +180,22 @@ import Testing
         try cpu.setSignalMask(nil)
     }
 
+    // KVM API, 7.9: with 32-bit ids bits 31:8 of address_hi are the destination's, and the others are reserved.
+    @Test(arguments: present)
+    func bothHalvesOfAMessagesAddressCount(_ hypervisor: Hypervisor) throws {
+        let machine = try System(hypervisor).makeVirtualMachine()
+        try machine.enable(.splitIRQChip())
+        try machine.enable(.x2APIC(flags: 1))
+        _ = try machine.makeVirtualCPU()
+        try machine.setRouting([.msi(gsi: 24, address: 0x100_fee0_0000, data: 0x41)])
+        #expect(throws: KVMError.failed(.setGSIRouting, .invalidArgument)) {
+            try machine.setRouting([.msi(gsi: 24, address: 0x1_fee0_0000, data: 0x41)])
+        }
+        #expect(throws: KVMError.failed(.signalMSI, .invalidArgument)) {
+            try machine.signalMSI(address: 0x1_fee0_0000, data: 0x41)
+        }
+    }
+
     @Test(arguments: present)
     func eventsComeBack(_ hypervisor: Hypervisor) throws {
         let machine = try System(hypervisor).makeVirtualMachine()

@@ -78,6 +78,17 @@ struct SystemPortTests {
         #expect(try machine.runToVector() == 13)
     }
 
+    /// The byte behind the port's has to lie inside the TSS as well, whatever the access's width. Intel SDM vol. 1, 19.5.2.
+    @Test(arguments: [(UInt32(0x73), true), (0x74, true), (0x75, false)])
+    func bitmapEndsWithAByteMore(limit: UInt32, isDenied: Bool) throws {
+        // in al, 60h; ud2
+        let machine = try SystemMachine.long([0xE4, 0x60, 0x0F, 0x0B], cpl: 3)
+        try machine.memory.write([UInt8](repeating: 0, count: 16), at: SystemMachine.tss + 0x68)
+        machine.host.ports[0x60] = 7
+        machine.state.segments[7].limit = limit
+        #expect(try machine.runToVector() == (isDenied ? 13 : 6))
+    }
+
     @Test func REPOUTSLeavesByPage() throws {
         let machine = try SystemMachine.long([0xF3, 0x6E, 0xF4])  // rep outsb; hlt
         try machine.memory.write((0..<16).map { UInt8($0) }, at: 0x9FF8)

@@ -280,6 +280,19 @@ struct SystemTransferTests {
         #expect(try machine.stack(5, size: 4)[1] == 0x1B, "SYSENTER_CS plus 16, RPL 3")
     }
 
+    /// To 64-bit mode the selectors are SYSENTER_CS plus 32 and 40, to compatibility mode plus 16 and 24. Vol. 2, SYSEXIT.
+    @Test(arguments: [([0x48], 0x2B, 0x33), ([], 0x1B, 0x23)] as [([UInt8], UInt64, UInt64)])
+    func SYSEXITFromLongMode(prefix: [UInt8], code: UInt64, stack: UInt64) throws {
+        let machine = try SystemMachine.long(prefix + [0x0F, 0x35])
+        try machine.memory.write([0x0F, 0x0B], at: 0x2_1000)
+        machine.state.sysenterCS = 0x08
+        machine.state.registers[1] = 0x5800
+        machine.state.registers[2] = 0x2_1000
+        #expect(try machine.runToVector() == 6)
+        let frame = try machine.stack(5, size: 8)
+        #expect(frame[0] == 0x2_1000 && frame[1] == code && frame[3] == 0x5800 && frame[4] == stack)
+    }
+
     @Test func SYSENTERInLongModeIsUDOnAMD() throws {
         let machine = try SystemMachine.long([0x0F, 0x34], cpl: 3)
         machine.host.isAMD = true

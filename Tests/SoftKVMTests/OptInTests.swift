@@ -56,6 +56,51 @@ struct OptInTests {
         guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
     }
 
+    // Each range has bits and operations of its own, and ends where it ends.
+    @Test(arguments: hypervisors)
+    func eachRangeOfAFilterIsForItself(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov ecx, 0x174
+                rdmsr
+                inc ecx
+                rdmsr
+                inc ecx
+                rdmsr
+                xor eax, eax
+                xor edx, edx
+                wrmsr
+                dec ecx
+                wrmsr
+                dec ecx
+                wrmsr
+                hlt
+                """)
+        try machine.machine.enable(.userSpaceMSR(.filter))
+        try machine.machine.setMSRFilter(
+            MSRFilter([
+                .init(base: 0x174, allowed: [true, false], writes: false),
+                .init(base: 0x174, allowed: [false, true], reads: false),
+            ]))
+        var cpu = try machine.makeCPU()
+        var accesses: [String] = []
+        run: while true {
+            try cpu.run()
+            switch cpu.exit {
+            case .rdmsr(let read):
+                accesses.append("read \(String(read.index, radix: 16))")
+                read.answer(0)
+            case .wrmsr(let write):
+                accesses.append("write \(String(write.index, radix: 16))")
+                write.accept()
+            case .halt: break run
+            default: throw Unexpected(cpu.exit)
+            }
+        }
+        #expect(accesses == ["read 175", "write 174"])
+    }
+
     @Test(arguments: hypervisors)
     func aRefusedOrUnknownMSRIsAGeneralProtectionFault(_ hypervisor: Hypervisor) throws {
         let machine = try TestMachine(
