@@ -64,7 +64,7 @@ let package = Package(
             ],
             cSettings: gnu, swiftSettings: settings),
 
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        .target(name: "TestSupport", dependencies: ["X86"], path: "Tests/TestSupport", swiftSettings: settings),
 
         // The host's CPU as oracle: a library that tests use, and the program that it starts and that fuzzes.
         .target(
@@ -77,7 +77,7 @@ let package = Package(
         tests(of: "CPUOracle", ["KVM", "X86", "cpu-oracle"], exclude: ["Cases"]),
 
         tests(of: "GuestMemory"),
-        tests(of: "X86"),
+        tests(of: "X86", ["TestSupport"]),
         tests(of: "KVMABI", ["CLinuxKVM"]),
         tests(of: "Processor", ["X86", "GuestMemory", "TestSupport"]),
         tests(of: "Chipset"),
