@@ -1,6 +1,7 @@
 // A small machine of the first interface that runs once before any client's.
 
 public import KVMABI
+internal import X86
 
 /// `/dev/kvm` of October 2006, as whoever opens it has it.
 public protocol FirstDevice {
@@ -17,13 +18,21 @@ public protocol FirstDevice {
 /// them for ever. A machine that sees a little of everything makes it, while a fork can wait.
 public enum FirstRehearsal {
     /// In real mode at `start`, with memory up to `size`.
-    private static let code: [UInt8] = [
-        0xE6, 0x10, 0xE4, 0x10,  // out 10H, al; in al, 10H
-        0x0F, 0xA2,  // cpuid
-        0xB8, 0x03, 0x00, 0xA2, 0x00, 0xF0, 0xA0, 0x00, 0xF0,  // mov ax, 3; mov [F000H], al; mov al, [F000H]
-        0x50, 0x59, 0x01, 0xC8, 0x48, 0x75, 0xFD,  // push ax; pop cx; add ax, cx; again: dec ax; jnz again
-        0xF4,  // hlt
-    ]
+    private static let code = Assembler.code(.bits16) { a in
+        a.out(0x10, .byte)
+        a.in(0x10, .byte)
+        a.cpuid()
+        a.mov(.rax, 3)
+        a.mov(.absolute(0xF000), .rax, .byte)  // beyond memory
+        a.mov(.rax, .absolute(0xF000), .byte)
+        a.push(.rax)
+        a.pop(.rcx)
+        a.add(.rax, .rcx)
+        let again = a.here()
+        a.dec(.rax)
+        a.jcc(.nz, again)
+        a.hlt()
+    }
     private static let start: UInt64 = 0x1000, size = 0x8000
 
     /// Whether the machine came to its end; it can't be made for want of descriptors, say.

@@ -2,26 +2,45 @@
 
 internal import Glibc
 public import KVMABI
+internal import X86
 
 /// What Swift's runtime makes at first use it makes under locks of its own, and the child of a fork amid that would wait for
 /// them for ever. A machine that sees a little of everything makes it, while a fork can wait.
 public enum Rehearsal {
     /// Integers, vectors, x87, strings, LOCK, a branch back, a call, CPUID, a load from a device, OUT; in 32-bit code at
     /// `start`, with a page of data behind it.
-    private static let code: [UInt8] = [
-        0xB8, 0x03, 0x00, 0x00, 0x00,  // mov eax, 3
-        0x66, 0x0F, 0x6E, 0xC0, 0x66, 0x0F, 0xFE, 0xC0,  // movd xmm0, eax; paddd xmm0, xmm0
-        0x66, 0x0F, 0x7E, 0xC1,  // movd ecx, xmm0
-        0xA3, 0x00, 0x20, 0x00, 0x00, 0x01, 0x0D, 0x00, 0x20, 0x00, 0x00,  // again: mov [data], eax; add [data], ecx
-        0xF0, 0xFF, 0x05, 0x00, 0x20, 0x00, 0x00,  // lock inc dword [data]
-        0xBE, 0x00, 0x20, 0x00, 0x00, 0xBF, 0x10, 0x20, 0x00, 0x00, 0xF3, 0xA4,  // rep movsb from data to data + 16
-        0x48, 0x75, 0xDF,  // dec eax; jnz again
-        0xD9, 0xE8, 0xDD, 0x1D, 0x00, 0x20, 0x00, 0x00,  // fld1; fstp qword [data]
-        0xE8, 0x0C, 0x00, 0x00, 0x00,  // call function
-        0x0F, 0xA2, 0x0F, 0x31, 0xA1, 0x00, 0x00, 0x00, 0xF0,  // cpuid; rdtsc; mov eax, [F0000000H]
-        0xE6, 0x10, 0xF4,  // out 10H, al; hlt
-        0x50, 0x59, 0x0F, 0xAF, 0xC1, 0xC3,  // function: push eax; pop ecx; imul eax, ecx; ret
-    ]
+    private static let code = Assembler.code(.bits32) { a in
+        let function = a.label()
+        a.mov(.rax, 3)
+        a.movd(.xmm(0), .rax)
+        a.paddd(.xmm(0), .xmm(0))
+        a.movd(.rcx, .xmm(0))
+        let again = a.here()
+        a.mov(.absolute(data), .rax)
+        a.add(.absolute(data), .rcx)
+        a.lock()
+        a.inc(.absolute(data))
+        a.mov(.rsi, data)
+        a.mov(.rdi, data + 16)
+        a.rep()
+        a.movs(.byte)
+        a.dec(.rax)
+        a.jcc(.nz, again)
+        a.fld1()
+        a.fstp(.absolute(data), .real64)
+        a.call(function)
+        a.cpuid()
+        a.rdtsc()
+        a.mov(.rax, .absolute(0xF000_0000))  // a device
+        a.out(0x10, .byte)
+        a.hlt()
+        a.place(function)
+        a.push(.rax)
+        a.pop(.rcx)
+        a.imul(.rax, .rcx)
+        a.ret()
+    }
+    private static let data = 0x2000
     private static let start: UInt64 = 0x1000, size = 0x4000
 
     /// Whether the machine came to its end; it can't be made for want of descriptors, say.

@@ -1,4 +1,5 @@
 import GuestMemory
+import X86
 
 /// The guest that runs cases: a few hundred bytes of supervisor code that load a case's state, go to user level, and write down
 /// how the case ended. It is the same on every hypervisor, and all of its talk with the client is one port write a case.
@@ -30,7 +31,6 @@ struct GuestMonitor {
 
     /// Where execution begins, in the monitor's address space.
     private(set) var entry: UInt64 = 0
-    private var code: [UInt8] = []
 
     init(in memory: GuestMemory) throws {
         try writeDescriptors(memory)
@@ -94,85 +94,87 @@ struct GuestMonitor {
 
     // MARK: Code
 
-    /// [disp32] at an address of the monitor's, after an opcode with its ModRM.reg.
-    private func absolute(_ reg: UInt8, _ physical: UInt64) -> [UInt8] {
-        [0x04 | (reg & 7) << 3, 0x25] + Array(NativeServer.littleEndian(GuestMonitor.base + physical).prefix(4))
-    }
-
-    private func move(_ register: UInt8, to physical: UInt64) -> [UInt8] {
-        [register > 7 ? 0x4C : 0x48, 0x89] + absolute(register, physical)
-    }
-
-    private func load(_ register: UInt8, from physical: UInt64) -> [UInt8] {
-        [register > 7 ? 0x4C : 0x48, 0x8B] + absolute(register, physical)
+    /// A place of the monitor's own, so many bytes behind a guest-physical address of its pages.
+    private func at(_ physical: UInt64, _ offset: Int = 0) -> Assembler.Memory {
+        .absolute(Int(Int64(bitPattern: GuestMonitor.base + physical)) + offset)
     }
 
     private mutating func writeCode(_ memory: GuestMemory) throws {
-        let (rax, rsp): (UInt8, UInt8) = (0, 4)
-        entry = GuestMonitor.base + Physical.code
-        // The state: FPU and vectors, the bases, the selectors, the registers, then the frame.
-        code += [0xB8, 7, 0, 0, 0, 0x31, 0xD2]  // mov eax, 7; xor edx, edx
-        code += [0x48, 0x0F, 0xAE] + absolute(5, Physical.input + UInt64(OracleState.Offset.xsave))  // xrstor64
-        code += load(rax, from: Physical.input + UInt64(OracleState.Offset.fsBase)) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]
-        code += load(rax, from: Physical.input + UInt64(OracleState.Offset.gsBase)) + [0xF3, 0x48, 0x0F, 0xAE, 0xD8]
-        code += [0x8E] + absolute(3, Physical.frame + 40)  // mov ds, [frame.ds]
-        code += [0x8E] + absolute(0, Physical.frame + 48)  // mov es, [frame.es]
-        for register in (0..<16 as Range<UInt8>) where register != rsp {
-            code += load(register, from: Physical.input + UInt64(register) * 8)
-        }
-        // mov rsp, frame
-        code += [0x48, 0xC7, 0xC4] + NativeServer.littleEndian(GuestMonitor.base + Physical.frame).prefix(4)
-        code += [0x48, 0xCF]  // iretq
-
-        // An end: the registers as the event's delivery has left them, and its frame.
-        let common = code.count
-        for register in (0..<16 as Range<UInt8>) where register != rsp {
-            code += move(register, to: Physical.output + UInt64(register) * 8)
-        }
-        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC0] + move(rax, to: Physical.output + UInt64(OracleState.Offset.fsBase))
-        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC8] + move(rax, to: Physical.output + UInt64(OracleState.Offset.gsBase))
-        // mov rax, cr2
-        code += [0x0F, 0x20, 0xD0] + move(rax, to: Physical.output + UInt64(OracleState.Offset.size + 8))
-        // The frame without an error code: its five words end at the stack's top.
-        for (offset, field) in [
-            (0x28, OracleState.Offset.rip), (0x18, OracleState.Offset.rflags), (0x10, Int(rsp) * 8),
-        ] as [(UInt64, Int)] {
-            code += load(rax, from: Physical.eventStack - offset) + move(rax, to: Physical.output + UInt64(field))
-        }
-        code += [0xB8, 7, 0, 0, 0, 0x31, 0xD2]
-        code += [0x48, 0x0F, 0xAE] + absolute(4, Physical.output + UInt64(OracleState.Offset.xsave))  // xsave64
-        code += [0xE6, GuestMonitor.port]  // out port, al
-        code += [0xE9] + displacement(to: 0)  // jmp entry
-
-        for vector in 0..<256 as Range<UInt64> {
-            let handler = GuestMonitor.base + Physical.code + UInt64(code.count)
-            // mov dword [vector], imm32
-            if vector < 32 || vector == 0x80 {
-                code += [0xC7] + absolute(0, Physical.output + UInt64(OracleState.Offset.size))
-                code += NativeServer.littleEndian(vector).prefix(4)
-                let hasCode = Exceptions.withErrorCode.contains(vector)
-                code += [0xC7] + absolute(0, Physical.output + UInt64(OracleState.Offset.size + 4)) + [0, 0, 0, 0]
-                if hasCode {
-                    // pop qword [errorCode]: its upper half is CR2's place, which is written later.
-                    code += [0x8F] + absolute(0, Physical.output + UInt64(OracleState.Offset.size + 4))
-                }
-                code += [0xE9] + displacement(to: common)
+        let start = GuestMonitor.base + Physical.code
+        entry = start
+        var a = Assembler()
+        let again = a.here()
+        enterCase(&a)
+        let common = a.here()
+        leaveCase(&a)
+        a.jmp(again)
+        let handlers = (0..<256 as Range<UInt64>).filter { $0 < 32 || $0 == 0x80 }.map { vector in
+            let handler = a.here()
+            a.mov(at(Physical.output, OracleState.Offset.size), Int(vector), .long)
+            a.mov(at(Physical.output, OracleState.Offset.size + 4), 0, .long)
+            if Exceptions.withErrorCode.contains(vector) {
+                // The upper half is CR2's place, which is written later.
+                a.pop(at(Physical.output, OracleState.Offset.size + 4))
             }
+            a.jmp(common)
+            return (vector, handler)
+        }
+        let code = a.finished()
+        for (vector, label) in handlers {
+            let handler = start + UInt64(code.offset(of: label))
             // The gates that Linux opens to users: INT3, INTO, INT 80H.
             let level: UInt64 = vector == 3 || vector == 4 || vector == 0x80 ? 3 : 0
             let gate =
                 handler & 0xFFFF | UInt64(GuestMonitor.kernelCode) << 16 | 1 << 32 | (0x8E | level << 5) << 40
                 | (handler >> 16 & 0xFFFF) << 48
-            guard vector < 32 || vector == 0x80 else { continue }
             try memory.store(gate, at: Physical.idt + vector * 16)
             try memory.store(handler >> 32, at: Physical.idt + vector * 16 + 8)
         }
-        precondition(code.count <= 4096, "the monitor has outgrown its page")
-        try memory.write(code, at: Physical.code)
+        precondition(code.bytes.count <= 4096, "the monitor has outgrown its page")
+        try memory.write(code.bytes, at: Physical.code)
     }
 
-    private func displacement(to target: Int) -> [UInt8] {
-        Array(NativeServer.littleEndian(UInt64(bitPattern: Int64(target - code.count - 5))).prefix(4))
+    /// The state: FPU and vectors, the bases, the selectors, the registers, then the frame.
+    private func enterCase(_ a: inout Assembler) {
+        a.mov(.rax, 7)
+        a.xor(.rdx, .rdx, .long)
+        a.xrstor(at(Physical.input, OracleState.Offset.xsave))
+        a.mov(.rax, at(Physical.input, OracleState.Offset.fsBase))
+        a.wrfsbase(.rax)
+        a.mov(.rax, at(Physical.input, OracleState.Offset.gsBase))
+        a.wrgsbase(.rax)
+        a.mov(.ds, at(Physical.frame, 40))
+        a.mov(.es, at(Physical.frame, 48))
+        for register in GeneralRegister.allCases where register != .rsp {
+            a.mov(register, at(Physical.input, Int(register.rawValue) * 8))
+        }
+        a.mov(.rsp, GuestMonitor.base + Physical.frame)
+        a.iret()
+    }
+
+    /// An end: the registers as the event's delivery has left them, and its frame.
+    private func leaveCase(_ a: inout Assembler) {
+        for register in GeneralRegister.allCases where register != .rsp {
+            a.mov(at(Physical.output, Int(register.rawValue) * 8), register)
+        }
+        a.rdfsbase(.rax)
+        a.mov(at(Physical.output, OracleState.Offset.fsBase), .rax)
+        a.rdgsbase(.rax)
+        a.mov(at(Physical.output, OracleState.Offset.gsBase), .rax)
+        a.mov(.rax, control: 2)
+        a.mov(at(Physical.output, OracleState.Offset.size + 8), .rax)
+        // The frame without an error code: its five words end at the stack's top.
+        for (offset, field) in [
+            (-0x28, OracleState.Offset.rip), (-0x18, OracleState.Offset.rflags),
+            (-0x10, Int(GeneralRegister.rsp.rawValue) * 8),
+        ] {
+            a.mov(.rax, at(Physical.eventStack, offset))
+            a.mov(at(Physical.output, field), .rax)
+        }
+        a.mov(.rax, 7)
+        a.xor(.rdx, .rdx, .long)
+        a.xsave(at(Physical.output, OracleState.Offset.xsave))
+        a.out(GuestMonitor.port, .byte)
     }
 }
 

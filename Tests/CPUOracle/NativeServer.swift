@@ -166,43 +166,56 @@ public enum NativeServer {
     /// Gives the handler the host's FS base, as the language's runtime lives by it, and keeps what the signal frame does not
     /// have. Behind the handler that is the next case's.
     private static func entryCode() -> UnsafeMutableRawPointer {
-        let fields = unsafe UInt64(UInt(bitPattern: place))
-        func field(_ path: PartialKeyPath<Place>) -> [UInt8] {
-            littleEndian(fields + UInt64(MemoryLayout<Place>.offset(of: path)!))
-        }
         let handler: @convention(c) (Int32, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?) -> Void = {
             signal, _, context in
             unsafe NativeServer.handle(signal, context!)
         }
-        var code: [UInt8] = []
-        // pushfq; and dword [rsp], ~(ID | AC | NT); popfq
-        code += [0x9C, 0x81, 0x24, 0x24, 0xFF, 0xBF, 0xDB, 0xFF, 0x9D]
-        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC0, 0x48, 0xA3] + field(\.interrupted.fs)  // rdfsbase rax; mov [fs], rax
-        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC8, 0x48, 0xA3] + field(\.interrupted.gs)  // rdgsbase rax; mov [gs], rax
-        code += [0x8C, 0xD8, 0x48, 0xA3] + field(\.interrupted.ds)  // mov eax, ds; mov [ds], rax
-        code += [0x8C, 0xC0, 0x48, 0xA3] + field(\.interrupted.es)  // mov eax, es; mov [es], rax
-        code += [0x48, 0xA1] + field(\.hostFS) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]  // mov rax, [hostFS]; wrfsbase rax
-        code += [0x48, 0x83, 0xEC, 0x08, 0x48, 0xB8]  // sub rsp, 8; mov rax, handler
-        code += unsafe littleEndian(UInt64(UInt(bitPattern: unsafeBitCast(handler, to: UnsafeRawPointer.self))))
-        code += [0xFF, 0xD0, 0x48, 0x83, 0xC4, 0x08]  // call rax; add rsp, 8
-        code += [0x48, 0xA1] + field(\.next.ds) + [0x8E, 0xD8]  // mov rax, [ds]; mov ds, eax
-        code += [0x48, 0xA1] + field(\.next.es) + [0x8E, 0xC0]  // mov rax, [es]; mov es, eax
-        code += [0x48, 0xA1] + field(\.next.fs) + [0xF3, 0x48, 0x0F, 0xAE, 0xD0]  // mov rax, [fs]; wrfsbase rax
-        code += [0x48, 0xA1] + field(\.next.gs) + [0xF3, 0x48, 0x0F, 0xAE, 0xD8]  // mov rax, [gs]; wrgsbase rax
-        code += [0x48, 0xA1] + field(\.next.flags) + [0x50, 0x9D]  // mov rax, [flags]; push rax; popfq
-        code += [0xC3]
-        let setUp = code.count
-        code += [0xF3, 0x48, 0x0F, 0xAE, 0xC0, 0xC3]  // rdfsbase rax; ret
+        // R11 is the place's address: nothing of the interrupted code is in a register that it still needs.
+        func field(_ path: PartialKeyPath<Place>) -> Assembler.Memory {
+            .at(.r11, MemoryLayout<Place>.offset(of: path)!)
+        }
+        let fields = unsafe UInt(bitPattern: place)
+        var a = Assembler()
+        a.pushf()
+        a.and(.at(.rsp), Int(~(RFLAGS.ID.rawValue | RFLAGS.AC.rawValue | RFLAGS.NT.rawValue) & 0xFFFF_FFFF), .long)
+        a.popf()
+        a.mov(.r11, fields)
+        a.rdfsbase(.rax)
+        a.mov(field(\.interrupted.fs), .rax)
+        a.rdgsbase(.rax)
+        a.mov(field(\.interrupted.gs), .rax)
+        a.mov(.rax, .ds)
+        a.mov(field(\.interrupted.ds), .rax)
+        a.mov(.rax, .es)
+        a.mov(field(\.interrupted.es), .rax)
+        a.mov(.rax, field(\.hostFS))
+        a.wrfsbase(.rax)
+        a.sub(.rsp, 8)
+        a.mov(.rax, unsafe UInt(bitPattern: unsafeBitCast(handler, to: UnsafeRawPointer.self)))
+        a.call(.rax)
+        a.add(.rsp, 8)
+        a.mov(.r11, fields)
+        a.mov(.rax, field(\.next.ds))
+        a.mov(.ds, .rax)
+        a.mov(.rax, field(\.next.es))
+        a.mov(.es, .rax)
+        a.mov(.rax, field(\.next.fs))
+        a.wrfsbase(.rax)
+        a.mov(.rax, field(\.next.gs))
+        a.wrgsbase(.rax)
+        a.push(field(\.next.flags))
+        a.popf()
+        a.ret()
+        let setUp = a.here()
+        a.rdfsbase(.rax)
+        a.ret()
+        let code = a.finished()
         let page = unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
-        unsafe code.withUnsafeBytes { unsafe page.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+        unsafe code.bytes.withUnsafeBytes { unsafe page.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
         _ = unsafe mprotect(page, 4096, PROT_READ | PROT_EXEC)
         typealias SetUp = @convention(c) () -> UInt64
-        unsafe place.pointee.hostFS = unsafeBitCast(page + setUp, to: SetUp.self)()
+        unsafe place.pointee.hostFS = unsafeBitCast(page + code.offset(of: setUp), to: SetUp.self)()
         return unsafe page
-    }
-
-    static func littleEndian(_ value: UInt64) -> [UInt8] {
-        (0..<8 as Range<UInt64>).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
     }
 
     /// From now on only the C library makes system calls: those of any other code are SIGSYS.

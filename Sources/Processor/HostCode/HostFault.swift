@@ -1,5 +1,6 @@
 import Glibc
 import GuestMemory
+import X86
 
 /// Faults of the host's memory behind the guest's: a client may unmap or truncate what it has shown the guest while a
 /// vCPU runs. The access then raises SIGSEGV or SIGBUS here, and the run ends with EFAULT at the instruction.
@@ -47,25 +48,31 @@ enum HostFault {
         let former: InlineArray<2, sigaction>
 
         /// enter(body: rdi, argument: rsi, context: rdx)
-        private static let code: [UInt8] = [
-            0x55, 0x53, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57,  // push rbp, rbx, r12…r15
-            0x48, 0x83, 0xEC, 0x08,  // sub rsp, 8
-            0x48, 0x89, 0x22,  // mov [rdx], rsp
-            0x48, 0x89, 0xF8,  // mov rax, rdi
-            0x48, 0x89, 0xF7,  // mov rdi, rsi
-            0xFF, 0xD0,  // call rax
-            0x31, 0xC0,  // xor eax, eax
-            0xEB, 0x05,  // jmp over the recovery
-            0xB8, 0x01, 0x00, 0x00, 0x00,  // recovery: mov eax, 1
-            0x48, 0x83, 0xC4, 0x08,  // add rsp, 8
-            0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5B, 0x5D,  // pop r15…r12, rbx, rbp
-            0xC3,  // ret
-        ]
-        private static let recoveryOffset = 29
+        private static let code: (bytes: [UInt8], recovery: Int) = {
+            var a = Assembler()
+            let (recovery, end) = (a.label(), a.label())
+            let saved: [GeneralRegister] = [.rbp, .rbx, .r12, .r13, .r14, .r15]
+            for register in saved { a.push(register) }
+            a.sub(.rsp, 8)
+            a.mov(.at(.rdx), .rsp)
+            a.mov(.rax, .rdi)
+            a.mov(.rdi, .rsi)
+            a.call(.rax)
+            a.xor(.rax, .rax, .long)
+            a.jmp(end)
+            a.place(recovery)
+            a.mov(.rax, 1)
+            a.place(end)
+            a.add(.rsp, 8)
+            for register in saved.reversed() { a.pop(register) }
+            a.ret()
+            let code = a.finished()
+            return (code.bytes, code.offset(of: recovery))
+        }()
 
         private init() {
-            enter = HostCode.add(Process.code)
-            recovery = (enter ?? 0) + UInt(Process.recoveryOffset)
+            enter = HostCode.add(Process.code.bytes)
+            recovery = (enter ?? 0) + UInt(Process.code.recovery)
             var key = pthread_key_t()
             unsafe pthread_key_create(&key, nil)
             self.key = key

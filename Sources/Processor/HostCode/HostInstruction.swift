@@ -90,111 +90,71 @@ struct HostInstruction {
 
     // MARK: The instruction itself, with other registers
 
+    /// Empty where the host has no such encoding.
     private func encoded() -> [UInt8] {
-        let reg: UInt8
-        if row.digit != nil {
-            reg = instruction.modRM >> 3 & 7
-        } else {
-            reg = hostRegister(.reg) ?? 0
-        }
-        let modRM = hasMemory ? reg << 3 | 1 : 0xC0 | reg << 3 | (hostRegister(.rm) ?? 0)
-        var bytes: [UInt8] = []
-        let prefix: UInt8 =
-            switch row.prefix {
-            case .p66: 1
-            case .pF3: 2
-            case .pF2: 3
-            default: 0
+        Assembler.code { a in
+            _ = a.reencode(instruction, memory: .at(.rcx)) { register in
+                register.bank == .general ? 0 : register.field.rawValue + 1
             }
-        let map: UInt8 =
-            switch instruction.map {
-            case .map0F38: 2
-            case .map0F3A: 3
-            default: 1
-            }
-        if row.isVEX {
-            let vvvv = ~(hostRegister(.vvvv) ?? 0) & 15
-            let wide: UInt8 = instruction.vectorLength == 32 ? 4 : 0
-            bytes = [0xC4, 0xE0 | map, (instruction.rexW ? 0x80 : 0) | vvvv << 3 | wide | prefix, instruction.opcode]
-        } else {
-            if prefix != 0 { bytes.append([0x66, 0xF3, 0xF2][Int(prefix) - 1]) }
-            if instruction.rexW { bytes.append(0x48) }
-            bytes.append(0x0F)
-            if map == 2 { bytes.append(0x38) }
-            if map == 3 { bytes.append(0x3A) }
-            bytes.append(instruction.opcode)
         }
-        bytes.append(modRM)
-        if roles.contains(where: { $0.field == .immediate }) {
-            bytes.append(Field.immediate.hostRegister << 4)
-        } else if hasImmediate {
-            bytes.append(UInt8(truncatingIfNeeded: instruction.immediate))
-        }
-        return bytes
-    }
-
-    private func hostRegister(_ field: Field) -> UInt8? {
-        for role in roles where role.field == field { return role.kind == .general ? 0 : field.hostRegister }
-        return nil
     }
 
     // MARK: What goes around it
 
     private func assembled(_ bytes: [UInt8]) -> [UInt8] {
-        var assembler = HostAssembler()
-        if usesMXCSR {
-            assembler.withMXCSR(unmasked: HostInstruction.unmaskedAddress) { assembler, store in
-                body(&assembler, bytes, beforeResults: store)
+        Assembler.code { a in
+            if usesMXCSR {
+                a.withMXCSR(unmasked: HostInstruction.unmaskedAddress) { body(&$0, bytes, beforeResults: $1) }
+            } else {
+                body(&a, bytes) { _ in }
             }
-        } else {
-            body(&assembler, bytes, beforeResults: [])
         }
-        return assembler.code
     }
 
     /// Loads the operands, runs the instruction, stores the results and returns.
-    private func body(_ assembler: inout HostAssembler, _ bytes: [UInt8], beforeResults: [UInt8]) {
-        if hasMemory { assembler.emit(0x48, 0x89, 0xD1) }  // mov rcx, rdx
+    private func body(_ a: inout Assembler, _ bytes: [UInt8], beforeResults: (inout Assembler) -> Void) {
+        if hasMemory { a.mov(.rcx, .rdx) }
         let wide = instruction.vectorLength == 32
         for role in roles {
-            assembler.loadSlot(role.field.rawValue)
+            let slot = role.field.rawValue, register = role.field.hostRegister
+            a.loadSlot(slot)
             guard role.access != .write else { continue }
             switch role.kind {
-            case .vector where row.isVEX: assembler.loadVEX(role.field.hostRegister, role.field.rawValue, wide: wide)
-            case .vector: assembler.loadVector(role.field.hostRegister, role.field.rawValue)
-            case .mmx: assembler.loadMMX(role.field.hostRegister, role.field.rawValue)
-            case .general: assembler.loadGeneral(role.field.rawValue)
+            case .vector where row.isVEX: a.loadVEX(register, slot, wide: wide)
+            case .vector: a.movups(.xmm(register), a.slot(slot))
+            case .mmx: a.movq(.mm(register), a.slot(slot))
+            case .general: a.mov(.rax, a.slot(slot))
             }
         }
-        if readsXMM0 { assembler.loadXMM0() }
+        if readsXMM0 { a.loadXMM0() }
         if isStringCompare {
-            assembler.load(0, Int(CPUState.offset(ofRegister: 0)))
-            assembler.load(2, Int(CPUState.offset(ofRegister: 2)))
+            for register in [GeneralRegister.rax, .rdx] { a.mov(register, a.guest(register)) }
         }
-        assembler.code += bytes
+        a.bytes(bytes)
         switch row.mnemonic {
-        case .pcmpestri, .pcmpistri, .vpcmpestri, .vpcmpistri: assembler.store(1, Int(CPUState.offset(ofRegister: 1)))
+        case .pcmpestri, .pcmpistri, .vpcmpestri, .vpcmpistri: a.mov(a.guest(.rcx), .rcx)
         // Zeroing a register would change the flags: the upper half is cleared behind them.
-        case .pcmpestrm, .pcmpistrm, .vpcmpestrm, .vpcmpistrm: assembler.storeXMM0(clearingUpperHalf: false)
+        case .pcmpestrm, .pcmpistrm, .vpcmpestrm, .vpcmpistrm: a.storeXMM0(clearingUpperHalf: false)
         default: break
         }
         for role in roles where role.access != .read && role.kind == .general {
-            assembler.storeGeneral(role.field.rawValue)
+            a.mov(a.slot(role.field.rawValue), .rax)
         }
-        if !row.flagsWritten.isEmpty { assembler.storeFlags() }
-        if row.mnemonic == .vpcmpestrm || row.mnemonic == .vpcmpistrm { assembler.storeXMM0(clearingUpperHalf: true) }
-        assembler.code += beforeResults
+        if !row.flagsWritten.isEmpty { a.storeFlags() }
+        if row.mnemonic == .vpcmpestrm || row.mnemonic == .vpcmpistrm { a.storeXMM0(clearingUpperHalf: true) }
+        beforeResults(&a)
         for role in roles where role.access != .read {
+            let slot = role.field.rawValue, register = role.field.hostRegister
             switch role.kind {
-            case .vector where row.isVEX: assembler.storeVEX(role.field.hostRegister, role.field.rawValue)
-            case .vector: assembler.storeVector(role.field.hostRegister, role.field.rawValue)
-            case .mmx: assembler.storeMMX(role.field.hostRegister, role.field.rawValue)
+            case .vector where row.isVEX: a.storeVEX(register, slot)
+            case .vector: a.movups(a.slot(slot), .xmm(register))
+            case .mmx: a.storeMMX(register, slot)
             case .general: break
             }
         }
-        if row.isVEX { assembler.emit(0xC5, 0xF8, 0x77) }  // vzeroupper
-        if usesMMX { assembler.emit(0x0F, 0x77) }  // emms
-        assembler.returnNextOp()
+        if row.isVEX { a.vzeroupper() }
+        if usesMMX { a.emms() }
+        a.returnNextOp()
     }
 
     // MARK: Made once
@@ -205,20 +165,29 @@ struct HostInstruction {
     }
 
     static let made = HostCodeCache<Key>()
-    /// See `CPU.settleMXCSR`.
-    static let settlingMXCSR = HostCode.add(HostAssembler.settlingMXCSR) ?? 0
+    /// Fetches the flags that have gathered in the host's MXCSR. See `CPU.settleMXCSR`.
+    static let settlingMXCSR =
+        HostCode.add(
+            Assembler.code { a in
+                a.gatherMXCSR()
+                a.mov(a.state(CPUState.loadedMXCSROffset), 0, .long)
+                a.ret()
+            }) ?? 0
     /// See `CPU.restoreHostMXCSR`.
     static let restoringMXCSR =
-        HostCode.add([
-            0xC7, 0x44, 0x24, 0xF8, 0x80, 0x1F, 0x00, 0x00,  // mov dword [rsp - 8], 1F80h
-            0x0F, 0xAE, 0x54, 0x24, 0xF8,  // ldmxcsr [rsp - 8]
-            0xC3,
-        ]) ?? 0
+        HostCode.add(
+            Assembler.code { a in
+                a.restoreMXCSR()
+                a.ret()
+            }) ?? 0
+    /// Bytes from the beginning of code for `usesMXCSR` at which it goes on without looking at the guest's masks.
+    static let maskedEntry = UInt(Assembler.code { $0.leaveIfUnmasked(unmaskedAddress) }.count)
     private static let unmaskedAddress = unsafe unsafeBitCast(VectorExceptions.run, to: UInt.self)
 
     /// The address of the code for this instruction; nil where there is no memory for it.
     func address() -> UInt? {
         let bytes = encoded()
+        guard !bytes.isEmpty else { return nil }
         return HostInstruction.made.address(of: Key(row: instruction.row, bytes: bytes)) { assembled(bytes) }
     }
 }

@@ -47,24 +47,25 @@ public enum HostProcessor {
     /// Whether a vendor's name begins as AMD's or Hygon's does, in EBX of leaf 0.
     static func namesAMD(_ ebx: UInt32) -> Bool { ebx == 0x6874_7541 || ebx == 0x6F67_7948 }
 
-    private static let cpuidCode = HostCode.add([
-        0x53,  // push rbx
-        0x49, 0x89, 0xD0,  // mov r8, rdx
-        0x89, 0xF8,  // mov eax, edi
-        0x89, 0xF1,  // mov ecx, esi
-        0x0F, 0xA2,  // cpuid
-        0x41, 0x89, 0x00,  // mov [r8], eax
-        0x41, 0x89, 0x58, 0x04,  // mov [r8 + 4], ebx
-        0x41, 0x89, 0x48, 0x08,  // mov [r8 + 8], ecx
-        0x41, 0x89, 0x50, 0x0C,  // mov [r8 + 12], edx
-        0x5B,  // pop rbx
-        0xC3,  // ret
-    ])
-    private static let xgetbvCode = HostCode.add([
-        0x31, 0xC9,  // xor ecx, ecx
-        0x0F, 0x01, 0xD0,  // xgetbv
-        0x48, 0xC1, 0xE2, 0x20,  // shl rdx, 32
-        0x48, 0x09, 0xD0,  // or rax, rdx
-        0xC3,  // ret
-    ])
+    private static let cpuidCode = HostCode.add(
+        Assembler.code { a in
+            a.push(.rbx)
+            a.mov(.r8, .rdx)
+            a.mov(.rax, .rdi, .long)
+            a.mov(.rcx, .rsi, .long)
+            a.cpuid()
+            for (index, register) in [GeneralRegister.rax, .rbx, .rcx, .rdx].enumerated() {
+                a.mov(.at(.r8, index * 4), register, .long)
+            }
+            a.pop(.rbx)
+            a.ret()
+        })
+    private static let xgetbvCode = HostCode.add(
+        Assembler.code { a in
+            a.xor(.rcx, .rcx, .long)
+            a.xgetbv()
+            a.shl(.rdx, 32)
+            a.or(.rax, .rdx)
+            a.ret()
+        })
 }

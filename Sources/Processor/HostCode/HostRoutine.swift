@@ -1,23 +1,27 @@
+import X86
+
 /// Machine code of our own for the few instructions that neither the language nor its library offers: position-independent
 /// functions of the System V ABI in one page that is made once and never written again.
 enum HostRoutine {
     // CMPXCHG16B. rdi: place; rsi: expected, two words, replaced by what was there; rdx, rcx: desired.
-    private static let compareExchange16: [UInt8] = [
-        0x53,  // push rbx
-        0x49, 0x89, 0xD0,  // mov r8, rdx
-        0x48, 0x8B, 0x06,  // mov rax, [rsi]
-        0x48, 0x8B, 0x56, 0x08,  // mov rdx, [rsi + 8]
-        0x4C, 0x89, 0xC3,  // mov rbx, r8
-        0xF0, 0x48, 0x0F, 0xC7, 0x0F,  // lock cmpxchg16b [rdi]
-        0x48, 0x89, 0x06,  // mov [rsi], rax
-        0x48, 0x89, 0x56, 0x08,  // mov [rsi + 8], rdx
-        0x5B, 0xC3,  // pop rbx; ret
-    ]
+    private static let compareExchange16 = Assembler.code { a in
+        a.push(.rbx)
+        a.mov(.r8, .rdx)
+        a.mov(.rax, .at(.rsi))
+        a.mov(.rdx, .at(.rsi, 8))
+        a.mov(.rbx, .r8)
+        a.lock()
+        a.cmpxchg16b(.at(.rdi))
+        a.mov(.at(.rsi), .rax)
+        a.mov(.at(.rsi, 8), .rdx)
+        a.pop(.rbx)
+        a.ret()
+    }
 
     typealias CompareExchange16 =
         @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UInt64, UInt64) -> Void
 
-    // SAFETY: the bytes above are a function of this type, and stay where they are for as long as the process lives.
+    // SAFETY: the code above is a function of this type, and stays where it is for as long as the process lives.
     static let pairCompareExchange: CompareExchange16? = unsafe HostCode.add(compareExchange16).map {
         unsafe unsafeBitCast($0, to: CompareExchange16.self)
     }

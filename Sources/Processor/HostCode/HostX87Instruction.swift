@@ -21,28 +21,34 @@ struct HostX87Instruction: Hashable {
     }
 
     private var assembled: [UInt8] {
-        var assembler = HostAssembler()
-        assembler.emit(0x0F, 0xAE, 0x5C, 0x24, 0xF0)  // stmxcsr [rsp - 16]
-        assembler.emit(0x48, 0x89, 0xD1)  // mov rcx, rdx
-        assembler.emit(0x48, 0x0F, 0xAE, 0x0F)  // fxrstor64 [rdi]
-        // The status flags' own are all that the third argument has beside bit 1.
-        if readsFlags { assembler.emit(0x52, 0x9D) }  // push rdx; popfq
-        assembler.emit(opcode, modRM)
-        if writesFlags { assembler.storeFlags() }
-        assembler.emit(0x48, 0x0F, 0xAE, 0x07)  // fxsave64 [rdi]
-        // The host's stack is empty again and its control word as it was; FNINIT where an exception could be pending.
-        assembler.emit(0x8A, 0x07)  // mov al, [rdi]
-        assembler.emit(0xF6, 0xD0)  // not al
-        assembler.emit(0xA8, 0x3F)  // test al, 3Fh
-        assembler.emit(0x75, 0x0F)  // jnz to fninit
-        assembler.emit(0x0F, 0x77)  // emms
-        assembler.emit(0x66, 0xC7, 0x44, 0x24, 0xF4, 0x7F, 0x03)  // mov word [rsp - 12], 37Fh
-        assembler.emit(0xD9, 0x6C, 0x24, 0xF4)  // fldcw [rsp - 12]
-        assembler.emit(0xEB, 0x02)  // jmp over
-        assembler.emit(0xDB, 0xE3)  // fninit
-        assembler.emit(0x0F, 0xAE, 0x54, 0x24, 0xF0)  // ldmxcsr [rsp - 16]
-        assembler.returnNextOp()
-        return assembler.code
+        Assembler.code { a in
+            let (pending, end) = (a.label(), a.label())
+            a.stmxcsr(.at(.rsp, -16))
+            a.mov(.rcx, .rdx)
+            a.fxrstor(.at(.rdi))
+            // The status flags' own are all that the third argument has beside bit 1.
+            if readsFlags {
+                a.push(.rdx)
+                a.popf()
+            }
+            a.bytes(opcode, modRM)
+            if writesFlags { a.storeFlags() }
+            a.fxsave(.at(.rdi))
+            // The host's stack is empty again and its control word as it was; FNINIT where an exception could be pending.
+            a.mov(.rax, .at(.rdi), .byte)
+            a.not(.rax, .byte)
+            a.test(.rax, 0x3F, .byte)
+            a.jcc(.nz, pending)
+            a.emms()
+            a.mov(.at(.rsp, -12), 0x37F, .word)
+            a.fldcw(.at(.rsp, -12))
+            a.jmp(end)
+            a.place(pending)
+            a.fninit()
+            a.place(end)
+            a.ldmxcsr(.at(.rsp, -16))
+            a.returnNextOp()
+        }
     }
 
     static let made = HostCodeCache<HostX87Instruction>()

@@ -161,59 +161,76 @@ struct QuickX87: Hashable {
     // MARK: The code
 
     private var assembled: [UInt8] {
-        var assembler = HostAssembler()
-        // The host's exception flags are a subset of the guest's, or are cleared.
-        assembler.emit(0xDF, 0xE0)  // fnstsw ax
-        assembler.emit(0x0F, 0xB7, 0x4F, 0x02)  // movzx ecx, word [rdi + 2]
-        assembler.emit(0xF7, 0xD1)  // not ecx
-        assembler.emit(0x21, 0xC1)  // and ecx, eax
-        assembler.emit(0xF6, 0xC1, 0x3F)  // test cl, 3Fh
-        assembler.emit(0x74, 0x02)  // jz over
-        assembler.emit(0xDB, 0xE2)  // fnclex
-        assembler.emit(0x66, 0x81, 0x3F, 0x7F, 0x03)  // cmp word [rdi], 37Fh
-        assembler.emit(0x74, 0x02)  // je over
-        assembler.emit(0xD9, 0x2F)  // fldcw [rdi]
-        assembler.emit(0x48, 0x89, 0xD1)  // mov rcx, rdx
-        var depth = 0
-        if let other, other != 0 {
-            assembler.loadSlot(0)
-            assembler.emit(0x42, 0xDB, 0x2C, 0x07)  // fld tbyte [rdi + r8]
-            depth += 1
-        }
-        if needsTop {
-            assembler.emit(0xDB, 0x6F, UInt8(CPUState.x87Offset))  // fld tbyte [rdi + 32]
-            depth += 1
-        }
-        assembler.emit(opcode, modRM)
-        depth += (pushes ? 1 : 0) - Int(pops)
-        if writesFlags { assembler.storeFlags() }
-        assembler.emit(0xDF, 0xE0)  // fnstsw ax
-        assembler.emit(0x0F, 0xB7, 0x4F, 0x02)  // movzx ecx, word [rdi + 2]
-        assembler.emit(0x25)  // and eax, conditions and flags
-        assembler.emit(word: UInt32(conditions | 0x3F))
-        assembler.emit(0x81, 0xE1)  // and ecx, the others
-        assembler.emit(word: UInt32(~conditions))
-        assembler.emit(0x09, 0xC8)  // or eax, ecx
-        assembler.emit(0x66, 0x89, 0x47, 0x02)  // mov [rdi + 2], ax
-        // Popping forms leave the result on top; others leave ST(i) below ST(0).
-        if result == 1 {
-            assembler.emit(0xDB, 0x7F, UInt8(CPUState.x87Offset))  // fstp tbyte [rdi + 32]
-            depth -= 1
-        } else if result == 2 {
-            if pops == 0 {
-                assembler.emit(0xDD, 0xD8)  // fstp st(0)
+        Assembler.code { a in
+            openHost(&a)
+            var depth = 0
+            if let other, other != 0 {
+                a.loadSlot(0)
+                a.fld(a.slot(0), .real80)
+                depth += 1
+            }
+            if needsTop {
+                a.fld(a.state(CPUState.x87Offset), .real80)
+                depth += 1
+            }
+            a.bytes(opcode, modRM)
+            depth += (pushes ? 1 : 0) - Int(pops)
+            if writesFlags { a.storeFlags() }
+            storeStatus(&a)
+            // Popping forms leave the result on top; others leave ST(i) below ST(0).
+            if result == 1 {
+                a.fstp(a.state(CPUState.x87Offset), .real80)
+                depth -= 1
+            } else if result == 2 {
+                if pops == 0 {
+                    a.fstp(st: 0)
+                    depth -= 1
+                }
+                a.fstp(a.slot(0), .real80)
                 depth -= 1
             }
-            assembler.emit(0x42, 0xDB, 0x3C, 0x07)  // fstp tbyte [rdi + r8]
-            depth -= 1
+            for _ in 0..<max(depth, 0) { a.fstp(st: 0) }
+            closeHost(&a)
         }
-        for _ in 0..<max(depth, 0) { assembler.emit(0xDD, 0xD8) }  // fstp st(0)
-        assembler.emit(0x66, 0x81, 0x3F, 0x7F, 0x03)  // cmp word [rdi], 37Fh
-        assembler.emit(0x74, 0x0B)  // je over
-        assembler.emit(0x66, 0xC7, 0x44, 0x24, 0xF8, 0x7F, 0x03)  // mov word [rsp - 8], 37Fh
-        assembler.emit(0xD9, 0x6C, 0x24, 0xF8)  // fldcw [rsp - 8]
-        assembler.returnNextOp()
-        return assembler.code
+    }
+
+    /// The guest's control word; the host's exception flags are a subset of the guest's, or are cleared.
+    private func openHost(_ a: inout Assembler) {
+        let (subset, usual) = (a.label(), a.label())
+        a.fnstsw()
+        a.movzx(.rcx, .at(.rdi, 2), from: .word, .long)
+        a.not(.rcx, .long)
+        a.and(.rcx, .rax, .long)
+        a.test(.rcx, 0x3F, .byte)
+        a.jcc(.z, subset)
+        a.fnclex()
+        a.place(subset)
+        a.cmp(.at(.rdi), 0x37F, .word)
+        a.jcc(.z, usual)
+        a.fldcw(.at(.rdi))
+        a.place(usual)
+        a.mov(.rcx, .rdx)
+    }
+
+    /// The host's conditions and exception flags to the guest's status word.
+    private func storeStatus(_ a: inout Assembler) {
+        a.fnstsw()
+        a.movzx(.rcx, .at(.rdi, 2), from: .word, .long)
+        a.and(.rax, Int(conditions | 0x3F), .long)
+        a.and(.rcx, Int(~conditions), .long)
+        a.or(.rax, .rcx, .long)
+        a.mov(.at(.rdi, 2), .rax, .word)
+    }
+
+    /// The host's own control word again.
+    private func closeHost(_ a: inout Assembler) {
+        let usual = a.label()
+        a.cmp(.at(.rdi), 0x37F, .word)
+        a.jcc(.z, usual)
+        a.mov(.at(.rsp, -8), 0x37F, .word)
+        a.fldcw(.at(.rsp, -8))
+        a.place(usual)
+        a.returnNextOp()
     }
 
     static let made = HostCodeCache<QuickX87>()

@@ -14,7 +14,7 @@ enum FloatingPointCheck: UInt {
         return cpu.stopped(stop)
     }
 
-    /// The control register bits under which every check passes; for `updateMode`.
+    /// Whether every check passes: then none is made (`CPU.updateMode`).
     static func arePassed(cr0: UInt64, cr4: UInt64, xcr0: UInt64) -> Bool {
         cr0 & (CR0.EM.rawValue | CR0.TS.rawValue) == 0 && cr4 & CR4.OSFXSR.rawValue != 0
             && cr4 & CR4.OSXSAVE.rawValue != 0 && xcr0 & 7 == 7
@@ -47,21 +47,20 @@ enum FloatingPointCheck: UInt {
     func before(_ handler: Op.Handler) -> Op.Handler? {
         let handler = unsafe unsafeBitCast(handler, to: UInt.self)
         let address = FloatingPointCheck.made.address(of: Key(check: self, handler: handler)) {
-            var assembler = HostAssembler()
-            assembler.emit(0x57, 0x56, 0x50)  // push rdi, rsi, rax
-            assembler.emit(0xBE)  // mov esi, kind
-            assembler.emit(word: UInt32(rawValue))
-            assembler.emit(0x48, 0xB8)  // mov rax, function
-            assembler.emit(quad: UInt64(unsafe unsafeBitCast(FloatingPointCheck.function, to: UInt.self)))
-            assembler.emit(0xFF, 0xD0)  // call rax
-            assembler.emit(0x59, 0x5E, 0x5F)  // pop rcx, rsi, rdi
-            assembler.emit(0x48, 0x85, 0xC0)  // test rax, rax
-            assembler.emit(0x74, 0x0C)  // jz to the return
-            assembler.emit(0x48, 0xB8)  // mov rax, handler
-            assembler.emit(quad: UInt64(handler))
-            assembler.emit(0xFF, 0xE0)  // jmp rax
-            assembler.emit(0xC3)  // ret
-            return assembler.code
+            Assembler.code { a in
+                let stopped = a.label()
+                for register in [GeneralRegister.rdi, .rsi, .rax] { a.push(register) }
+                a.mov(.rsi, rawValue)
+                a.mov(.rax, unsafe unsafeBitCast(FloatingPointCheck.function, to: UInt.self))
+                a.call(.rax)
+                for register in [GeneralRegister.rcx, .rsi, .rdi] { a.pop(register) }
+                a.test(.rax, .rax)
+                a.jcc(.z, stopped)
+                a.mov(.rax, handler)
+                a.jmp(.rax)
+                a.place(stopped)
+                a.ret()
+            }
         }
         return address.map(HostCode.handler)
     }

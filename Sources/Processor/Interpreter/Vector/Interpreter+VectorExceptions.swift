@@ -56,7 +56,7 @@ extension CPU {
         }
     }
 
-    /// The host's register may hold exception flags of the guest that its MXCSR lacks (`HostAssembler.withMXCSR`). They are
+    /// The host's register may hold exception flags of the guest that its MXCSR lacks (`Assembler.withMXCSR`). They are
     /// fetched here: before anything reads or replaces MXCSR, and before the run loop is left.
     @inline(__always) func settleMXCSR() {
         if state.loadedMXCSR != 0 { _ = HostCode.call(HostInstruction.settlingMXCSR, address, 0, 0) }
@@ -82,7 +82,7 @@ extension CPU {
         let storesHalves = result.contains(.half) && cursor.op.detail != 0
         let next = unsafe withUnsafeMutablePointer(to: &buffer) { buffer in
             HostCode.call(
-                cursor.op.link + HostAssembler.maskedEntry, address, cursor.address,
+                cursor.op.link + HostInstruction.maskedEntry, address, cursor.address,
                 storesHalves ? UInt(bitPattern: buffer) : memory)
         }
         var raised = UInt64(mxcsr) & 0x3F
@@ -115,7 +115,7 @@ extension CPU {
         if !result.contains(.half) || cursor.op.detail == 0 {
             let slot = UInt64(result.rawValue & VectorExceptions.Result.slotMask)
             let offset = UInt16(truncatingIfNeeded: cursor.op.immediate >> (slot * 16))
-            let low = vector(offset), high = vector(offset + UInt16(HostAssembler.upperHalf))
+            let low = vector(offset), high = vector(offset + UInt16(CPUState.upperHalfDistance))
             words = SIMD4(low[0], low[1], high[0], high[1])
         }
         let count = result.contains(.scalar) ? 1 : result.contains(.wide) && !result.contains(.half) ? 4 : 2

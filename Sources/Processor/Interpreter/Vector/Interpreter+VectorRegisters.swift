@@ -13,10 +13,10 @@ extension CPU {
 
     /// The upper half of the YMM register whose lower half is at `offset`.
     @inline(__always) func upperHalf(_ offset: UInt16) -> SIMD2<UInt64> {
-        vector(offset &+ UInt16(HostAssembler.upperHalf))
+        vector(offset &+ UInt16(CPUState.upperHalfDistance))
     }
     @inline(__always) func setUpperHalf(_ offset: UInt16, _ value: SIMD2<UInt64>) {
-        setVector(offset &+ UInt16(HostAssembler.upperHalf), value)
+        setVector(offset &+ UInt16(CPUState.upperHalfDistance), value)
     }
 
     // MARK: Memory
