@@ -21,7 +21,8 @@ func module(_ name: String, _ imports: [Target.Dependency] = [], exclude: [Strin
 /// The tests of one module.
 func tests(of name: String, _ imports: [Target.Dependency] = [], exclude: [String] = []) -> Target {
     .testTarget(
-        name: "\(name)Tests", dependencies: [.byName(name: name)] + imports, exclude: exclude,
+        name: "\(name)Tests", dependencies: [.byName(name: name), "TestSupport", "TestLimits"] + imports,
+        exclude: exclude,
         cSettings: gnu, swiftSettings: settings)
 }
 
@@ -34,6 +35,8 @@ let package = Package(
         .library(name: "VMM", targets: ["VMM"]),
         .executable(name: "martlet", targets: ["martlet"]),
         .library(name: "martlet-kvm", type: .dynamic, targets: ["Preload"]),
+        // For the fuzzers, which are a package of their own.
+        .library(name: "TestSupport", targets: ["TestSupport"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -64,7 +67,11 @@ let package = Package(
             ],
             cSettings: gnu, swiftSettings: settings),
 
-        .target(name: "TestSupport", dependencies: ["X86"], path: "Tests/TestSupport", swiftSettings: settings),
+        .target(
+            name: "TestSupport", dependencies: ["Processor", "X86"], path: "Tests/TestSupport", swiftSettings: settings),
+        // Apart, since programs without Testing use the former.
+        .target(
+            name: "TestLimits", dependencies: ["TestSupport"], path: "Tests/TestLimits", swiftSettings: settings),
 
         // The host's CPU as oracle: a library that tests use, and the program that it starts and that fuzzes.
         .target(
@@ -77,15 +84,15 @@ let package = Package(
         tests(of: "CPUOracle", ["KVM", "X86", "cpu-oracle"], exclude: ["Cases"]),
 
         tests(of: "GuestMemory"),
-        tests(of: "X86", ["TestSupport"]),
+        tests(of: "X86"),
         tests(of: "KVMABI", ["CLinuxKVM"]),
-        tests(of: "Processor", ["X86", "GuestMemory", "TestSupport"]),
+        tests(of: "Processor", ["X86", "GuestMemory"]),
         tests(of: "Chipset"),
         tests(
-            of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory", "X86", "Processor", "TestSupport"], exclude: ["Guests"]),
+            of: "SoftKVM", ["KVMABI", "KVM", "GuestMemory", "X86", "Processor"], exclude: ["Guests"]),
         // By the command alone: linked into the tests the library would stand before their own C library.
         .testTarget(
-            name: "PreloadTests", dependencies: ["martlet", "TestSupport"],
+            name: "PreloadTests", dependencies: ["martlet", "TestSupport", "TestLimits"],
             exclude: ["Clients", "FirstClients", "HostileClients"], cSettings: gnu, swiftSettings: settings),
         tests(of: "KVM", ["KVMABI", "SoftKVM", "GuestMemory"]),
         tests(of: "KVM2006", ["KVMABI", "SoftKVM"]),
@@ -93,7 +100,7 @@ let package = Package(
         tests(
             of: "VMM",
             [
-                "KVM", "KVMABI", "Devices", "GuestMemory", "X86", "TestSupport",
+                "KVM", "KVMABI", "Devices", "GuestMemory", "X86",
                 .product(name: "Logging", package: "swift-log"),
             ]),
     ]

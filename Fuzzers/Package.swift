@@ -16,11 +16,12 @@ let settings: [SwiftSetting] = [
 
 /// The library's modules: VMM stands on all of them, and they are imported by name.
 let martlet = Target.Dependency.product(name: "VMM", package: "martlet")
+let support = Target.Dependency.product(name: "TestSupport", package: "martlet")
 
 /// A fuzzer: libFuzzer has the main function, so that the module must have none.
 func fuzzer(_ name: String) -> Target {
     .executableTarget(
-        name: name, dependencies: ["FuzzInput", martlet], cSettings: [.define("_GNU_SOURCE")],
+        name: name, dependencies: ["FuzzInput", martlet, support], cSettings: [.define("_GNU_SOURCE")],
         swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])])
 }
 

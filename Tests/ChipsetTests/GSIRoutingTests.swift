@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("GSI routing (KVM API, KVM_SET_GSI_ROUTING)") struct GSIRoutingTests {
+@Suite("GSI routing (KVM API, KVM_SET_GSI_ROUTING)", .within(minutes: 20)) struct GSIRoutingTests {
     typealias Entry = GSIRouting.Entry
 
     @Test("the default table")

@@ -1,8 +1,9 @@
 import Chipset
 import Foundation
+import TestLimits
 import Testing
 
-@Suite("Hostile guests and clients") struct HostileTests {
+@Suite("Hostile guests and clients", .within(minutes: 20)) struct HostileTests {
     /// Addresses and values that are near something.
     func value(_ random: inout Seeded) -> UInt64 {
         let any = random.next()
@@ -125,7 +126,7 @@ import Testing
     }
 }
 
-@Suite("State as Codable") struct CodableTests {
+@Suite("State as Codable", .within(minutes: 20)) struct CodableTests {
     @Test("a running chipset goes round through JSON and goes on")
     func roundTrip() throws {
         var state = ChipsetState(mode: .full)

@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("I/O APIC (Intel 82093AA data sheet)") struct IOAPICTests {
+@Suite("I/O APIC (Intel 82093AA data sheet)", .within(minutes: 20)) struct IOAPICTests {
     func machine(cpus: Int = 1) -> Machine {
         let machine = Machine(cpus: cpus)
         machine.enable()

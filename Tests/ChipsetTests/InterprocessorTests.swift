@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("IPIs and messages (Intel SDM vol. 3, 11.6 and 11.11)") struct InterprocessorTests {
+@Suite("IPIs and messages (Intel SDM vol. 3, 11.6 and 11.11)", .within(minutes: 20)) struct InterprocessorTests {
     func machine(_ count: Int = 4) -> Machine {
         let machine = Machine(cpus: count)
         machine.enable()

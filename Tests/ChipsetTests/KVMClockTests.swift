@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("kvm-clock and steal time (Linux, virt/kvm/x86/msr.rst)") struct KVMClockTests {
+@Suite("kvm-clock and steal time (Linux, virt/kvm/x86/msr.rst)", .within(minutes: 20)) struct KVMClockTests {
     @Test("multiplier and shift", arguments: [UInt32(1), 999, 1_000_000, 2_100_000, 2_500_000, 3_999_999, .max])
     func scale(kilohertz: UInt32) {
         let scale = ClockScale(kilohertz: kilohertz)

@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("Local APIC (Intel SDM vol. 3, ch. 11)") struct LocalAPICTests {
+@Suite("Local APIC (Intel SDM vol. 3, ch. 11)", .within(minutes: 20)) struct LocalAPICTests {
     @Test("11.4.7.1: state after power-up")
     func powerUp() {
         let machine = Machine(cpus: 2), chipset = machine.chipset

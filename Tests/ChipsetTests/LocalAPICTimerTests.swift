@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("Local APIC timer (Intel SDM vol. 3, 11.5.4)") struct LocalAPICTimerTests {
+@Suite("Local APIC timer (Intel SDM vol. 3, 11.5.4)", .within(minutes: 20)) struct LocalAPICTimerTests {
     func machine() -> Machine {
         let machine = Machine()
         machine.enable()

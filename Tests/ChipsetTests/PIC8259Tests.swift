@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("8259 pair (Intel 8259A data sheet)") struct PIC8259Tests {
+@Suite("8259 pair (Intel 8259A data sheet)", .within(minutes: 20)) struct PIC8259Tests {
     /// A vCPU with its local APIC as after reset: LINT0 is ExtINT, virtual wire.
     func machine() -> Machine {
         let machine = Machine()

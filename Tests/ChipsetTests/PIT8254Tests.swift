@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("8254 (Intel 8254 data sheet)") struct PIT8254Tests {
+@Suite("8254 (Intel 8254 data sheet)", .within(minutes: 20)) struct PIT8254Tests {
     func machine() -> Machine {
         let machine = Machine()
         #expect(machine.chipset.createPIT(speaker: true))

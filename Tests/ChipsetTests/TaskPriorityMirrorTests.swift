@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("Task priority in guest memory (KVM_SET_VAPIC_ADDR)") struct TaskPriorityMirrorTests {
+@Suite("Task priority in guest memory (KVM_SET_VAPIC_ADDR)", .within(minutes: 20)) struct TaskPriorityMirrorTests {
     private static let period: UInt64 = 1_000_000
 
     private func mirrored() -> Machine {

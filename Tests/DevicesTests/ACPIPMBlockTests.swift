@@ -1,7 +1,8 @@
 import Devices
+import TestLimits
 import Testing
 
-@Suite struct ACPIPMBlockTests {
+@Suite(.within(minutes: 20)) struct ACPIPMBlockTests {
     let bench = Bench()
     let block: ACPIPMBlock
     let bus: PortBus
@@ -76,7 +77,7 @@ import Testing
     }
 }
 
-@Suite struct ResetControlTests {
+@Suite(.within(minutes: 20)) struct ResetControlTests {
     @Test func onlyTheByteRegisterResets() throws {
         let bench = Bench()
         var bus = PortBus()

@@ -1,5 +1,6 @@
 import Devices
 import Synchronization
+import TestLimits
 import Testing
 
 /// Four byte-wide registers, the first of them also a word, that keep what they are given.
@@ -22,7 +23,7 @@ private final class Registers: RegisterDevice {
     }
 }
 
-@Suite struct BusTests {
+@Suite(.within(minutes: 20)) struct BusTests {
     @Test func unclaimedPortsReadAllOnes() {
         let bus = PortBus()
         #expect(bus.read(port: 0x1234, width: 1) == 0xff)

@@ -1,7 +1,8 @@
 import Devices
+import TestLimits
 import Testing
 
-@Suite struct I8042Tests {
+@Suite(.within(minutes: 20)) struct I8042Tests {
     let bench = Bench()
     let controller: I8042
 

@@ -1,7 +1,8 @@
 import Devices
+import TestLimits
 import Testing
 
-@Suite struct RTCTests {
+@Suite(.within(minutes: 20)) struct RTCTests {
     let bench = Bench()
     let clock: RTC
 

@@ -1,8 +1,9 @@
 import Devices
 import Synchronization
+import TestLimits
 import Testing
 
-@Suite struct UART16550Tests {
+@Suite(.within(minutes: 20)) struct UART16550Tests {
     let bench = Bench()
     let port: UART16550
     let room = Counter()

@@ -1,8 +1,9 @@
+import TestLimits
 import Testing
 
 @testable import GuestMemory
 
-@Suite struct GuestMemoryTests {
+@Suite(.within(minutes: 20)) struct GuestMemoryTests {
     @Test(arguments: [0, -4096, 1, 4095, 4097]) func sizesArePages(size: Int) {
         #expect(throws: GuestMemory.Failure.badSize(size)) { try GuestMemory(size: size) }
     }
@@ -65,7 +66,7 @@ import Testing
     }
 }
 
-@Suite struct AddressSpaceTests {
+@Suite(.within(minutes: 20)) struct AddressSpaceTests {
     let memory: GuestMemory
     let space = AddressSpace()
 
@@ -103,7 +104,7 @@ import Testing
     }
 }
 
-@Suite struct PageRecordsTests {
+@Suite(.within(minutes: 20)) struct PageRecordsTests {
     @Test func theDirtyLogTellsOfEachPageOnce() {
         let records = PageRecords(pageCount: 130)!
         #expect(records.dirtyWordCount == 3)

@@ -5,10 +5,11 @@ import Foundation
 import KVM2006
 import KVMABI
 import Synchronization
+import TestLimits
 import Testing
 
 /// MARTLET_LONG_TESTS gives the seconds to go on for, MARTLET_SEED where to begin.
-@Suite struct FirstHostileClientTests {
+@Suite(.within(minutes: 20)) struct FirstHostileClientTests {
     /// The structures' fields are drawn from few values, so that they meet.
     private struct Draw: RandomNumberGenerator {
         var state: UInt64

@@ -2,9 +2,10 @@ import Glibc
 import KVM2006
 import KVMABI
 import SoftKVM
+import TestLimits
 import Testing
 
-@Suite struct FirstRehearsalTests {
+@Suite(.within(minutes: 20)) struct FirstRehearsalTests {
     /// The machine comes to its HLT: nothing of what it is to see is left out.
     @Test(arguments: Host.present) func comesToItsEnd(_ host: Host) throws {
         let device = try Device(host)

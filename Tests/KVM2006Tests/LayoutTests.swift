@@ -1,10 +1,11 @@
 // The first interface's numbers, by literal: the facts of the posting, not what our code makes of them.
 
+import TestLimits
 import Testing
 
 @testable import KVM2006
 
-@Suite struct LayoutTests {
+@Suite(.within(minutes: 20)) struct LayoutTests {
     /// `_IOC(direction, 0xAE, number, size)`.
     private func request(_ direction: UInt32, _ number: UInt32, _ size: UInt32) -> UInt32 {
         direction << 30 | size << 16 | 0xAE00 | number

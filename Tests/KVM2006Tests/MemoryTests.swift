@@ -3,9 +3,10 @@
 import Glibc
 import KVM2006
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite struct MemoryTests {
+@Suite(.within(minutes: 20)) struct MemoryTests {
     @Test(arguments: Host.present)
     func piecesCoverWhatIsMapped(_ host: Host) throws {
         let client = try FirstClient(try host.makeEndpoint())

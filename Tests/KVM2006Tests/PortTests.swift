@@ -1,9 +1,10 @@
 // Port accesses: what the exit says, and that nothing of the instruction happens before the client has asked for it.
 
 import KVM2006
+import TestLimits
 import Testing
 
-@Suite struct PortTests {
+@Suite(.within(minutes: 20)) struct PortTests {
     private typealias Port = FirstRun.Port
 
     @Test(arguments: Host.present)

@@ -5,6 +5,7 @@ import KVM2006
 import KVMABI
 import SoftKVM
 import Synchronization
+import TestLimits
 import Testing
 
 /// A hypervisor whose KVM_RUN ends as it is told.
@@ -36,7 +37,7 @@ import Testing
     }
 }
 
-@Suite struct RareExitTests {
+@Suite(.within(minutes: 20)) struct RareExitTests {
     private func run(_ words: [Int: UInt64]) throws -> FirstRun {
         let endpoint = ScriptedEndpoint()
         let client = try FirstClient(endpoint)

@@ -4,9 +4,10 @@ import Foundation
 import KVM2006
 import KVMABI
 import Synchronization
+import TestLimits
 import Testing
 
-@Suite struct RunTests {
+@Suite(.within(minutes: 20)) struct RunTests {
     private typealias MMIO = FirstRun.MMIO
 
     /// Data at B800:0, where there is no memory.

@@ -1,9 +1,10 @@
 import Glibc
 import KVMABI
+import TestLimits
 import Testing
 
 /// What hypervisors share with their clients can't be taken away by these.
-@Suite struct MemoryFileTests {
+@Suite(.within(minutes: 20)) struct MemoryFileTests {
     private func size(_ descriptor: Int32) -> Int {
         var status = stat()
         return unsafe fstat(descriptor, &status) == 0 ? Int(status.st_size) : -1

@@ -2,9 +2,10 @@
 // too old for.
 
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite struct NumberTests {
+@Suite(.within(minutes: 20)) struct NumberTests {
     /// Requests that came after Linux 6.1.
     static let youngRequests: [(Request, UInt)] = [
         (.setUserMemoryRegion2, 0x40a0_ae49), (.setMemoryAttributes, 0x4020_aed2), (.createGuestMemfd, 0xc040_aed4),

@@ -2,9 +2,10 @@
 // literal what Debian's header is too old for.
 
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite struct StructureTests {
+@Suite(.within(minutes: 20)) struct StructureTests {
     @Test func theImporterSeesTheSizesOfTheTable() {
         let sizes: [(String, Int)] = StructureTests.sizes
         #expect(sizes.count == StructureLayout.all.count)

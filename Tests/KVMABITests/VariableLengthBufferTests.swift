@@ -1,9 +1,10 @@
 // The contiguous buffer, and the name and number of what it holds.
 
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite struct VariableLengthBufferTests {
+@Suite(.within(minutes: 20)) struct VariableLengthBufferTests {
     @Test func entriesAndCountGoThroughOnePieceOfMemory() {
         var buffer = VariableLengthBuffer<kvm_msr_entry>(.msrs, capacity: 3)
         #expect(buffer.count == 3)

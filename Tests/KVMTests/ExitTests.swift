@@ -3,9 +3,10 @@
 import KVM
 import KVMABI
 import Synchronization
+import TestLimits
 import Testing
 
-@Suite struct ExitTests {
+@Suite(.within(minutes: 20)) struct ExitTests {
     /// A vCPU whose runs are the steps.
     private func cpu(_ steps: ScriptedEndpoint.Step...) throws -> VirtualCPU {
         try System(endpoint: ScriptedEndpoint(steps)).makeVirtualMachine().makeVirtualCPU()

@@ -3,6 +3,7 @@
 import GuestMemory
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 /// An exit that a test did not expect, with what it was.
@@ -19,7 +20,7 @@ struct UnexpectedExit: Error {
 /// The hypervisors that open here. On a machine without `/dev/kvm` the kernel's is left out.
 let present: [Hypervisor] = [Hypervisor.kernel, .software].filter { (try? System($0)) != nil }
 
-@Suite struct FirstProgramTests {
+@Suite(.within(minutes: 20)) struct FirstProgramTests {
     @Test(arguments: present)
     func firstProgram(_ hypervisor: Hypervisor) throws {
         let machine = try KVM.System(hypervisor).makeVirtualMachine()

@@ -3,9 +3,10 @@
 import GuestMemory
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite struct StateTests {
+@Suite(.within(minutes: 20)) struct StateTests {
     @Test(arguments: present)
     func systemSaysWhatItIs(_ hypervisor: Hypervisor) throws {
         let system = try System(hypervisor)

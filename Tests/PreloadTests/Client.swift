@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// A client of the folder Clients, and how it is run by the command that lies beside the tests.
@@ -103,6 +104,9 @@ struct Client: CustomTestStringConvertible, Sendable {
         process.standardOutput = try FileHandle(forWritingTo: files[1])
         process.standardError = try FileHandle(forWritingTo: files[2])
         try process.run()
+        let watchdog = Watchdog(process: process.processIdentifier, minutes: 40)
+        watchdog.begin()
+        defer { watchdog.end() }
         process.waitUntilExit()
         let status = process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
         return Ended(

@@ -1,8 +1,9 @@
 import Foundation
+import TestLimits
 import Testing
 
 /// Clients in C, written against <linux/kvm.h> alone: what each prints stands at its end, whoever answers it.
-@Suite(.enabled(if: Client.compiler != nil, "no C compiler (cc) on this machine"))
+@Suite(.enabled(if: Client.compiler != nil, "no C compiler (cc) on this machine"), .within(minutes: 20))
 struct ClientTests {
     @Test(arguments: Client.all) func onTheSoftwareHypervisor(_ client: Client) throws {
         let ended = try client.run(on: "software")
@@ -59,7 +60,7 @@ struct ClientTests {
 }
 
 /// A client that does everything wrong is refused, and lives; so does the library in its process.
-@Suite(.enabled(if: Client.compiler != nil, "no C compiler (cc) on this machine"))
+@Suite(.enabled(if: Client.compiler != nil, "no C compiler (cc) on this machine"), .within(minutes: 20))
 struct PreloadedHostileClientTests {
     /// MARTLET_LONG_TESTS gives the seconds to go on for, MARTLET_SEED where to begin.
     @Test func anyClientLives() throws {
@@ -74,7 +75,7 @@ struct PreloadedHostileClientTests {
 }
 
 /// The linker hides what exports.map does not name.
-@Test func everyFunctionThatStandsBeforeTheCLibrarysIsExported() throws {
+@Test(.within(minutes: 20)) func everyFunctionThatStandsBeforeTheCLibrarysIsExported() throws {
     let folder = Client.folder("../../Sources/Preload").standardized
     let files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
     let text = try files.filter { $0.pathExtension == "swift" }.map { try String(contentsOf: $0, encoding: .utf8) }
@@ -87,7 +88,7 @@ struct PreloadedHostileClientTests {
 }
 
 /// The command's own part.
-@Suite struct KVMCommandTests {
+@Suite(.within(minutes: 20)) struct KVMCommandTests {
     @Test func theStatusIsTheCommands() throws {
         #expect(try Client.run(["kvm", "--", "sh", "-c", "exit 7"]).status == 7)
         #expect(try Client.run(["kvm", "--", "sh", "-c", "echo $MARTLET_HYPERVISOR"]).output == "software\n")

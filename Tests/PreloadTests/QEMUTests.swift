@@ -1,10 +1,11 @@
 import Foundation
 import Glibc
+import TestLimits
 import TestSupport
 import Testing
 
 /// QEMU, as Debian has it, on the software hypervisor: a client that nobody here wrote.
-@Suite(.enabled(if: QEMU.isThere, "no qemu-system-x86_64 on this machine"), .serialized)
+@Suite(.enabled(if: QEMU.isThere, "no qemu-system-x86_64 on this machine"), .serialized, .within(minutes: 30, long: 60))
 struct QEMUTests {
     /// All that QEMU asks a hypervisor before a guest runs.
     @Test(arguments: ["on", "split", "off"]) func startsUp(_ chips: String) throws {
@@ -176,6 +177,9 @@ enum QEMU {
         process.standardOutput = output
         process.standardError = FileHandle.nullDevice
         try process.run()
+        let watchdog = Watchdog(process: process.processIdentifier, minutes: 40)
+        watchdog.begin()
+        defer { watchdog.end() }
         var seen = ""
         while !seen.contains(text) {
             let part = output.fileHandleForReading.availableData

@@ -1,6 +1,6 @@
 import Glibc
 import GuestMemory
-import Synchronization
+import TestLimits
 import TestSupport
 import Testing
 import X86
@@ -9,7 +9,7 @@ import X86
 
 /// Whatever a guest holds in its memory and registers, and whatever the client answers, the process goes on: at worst the guest's own
 /// processor stops. Each case is made from a seed; MARTLET_LONG_TESTS gives the seconds to go on for.
-@Suite(.serialized) struct HostileGuestTests {
+@Suite(.serialized, .within(minutes: 20)) struct HostileGuestTests {
     @Test func anyGuestLeavesTheProcessAlive() throws {
         let environment = unsafe getenv("MARTLET_LONG_TESTS").flatMap { unsafe Double(String(cString: $0)) }
         let start = unsafe getenv("MARTLET_SEED").flatMap { unsafe UInt64(String(cString: $0)) } ?? 1
@@ -62,7 +62,7 @@ struct HostileRandom: RandomNumberGenerator {
 }
 
 /// One processor over memory that holds nothing good, with a host that answers at random.
-final class HostileGuest: ProcessorHost {
+final class HostileGuest: StubHost {
     private static let half = 1 << 20
     private static let gdt: UInt64 = 0x1000, idt: UInt64 = 0x2000, tss: UInt64 = 0x4000, tables: UInt64 = 0x1_0000
     private static let code: UInt64 = 0x2_0000, codeSize: UInt64 = 0x4_0000
@@ -86,7 +86,9 @@ final class HostileGuest: ProcessorHost {
                 base: 0xFFF0_0000, size: half, host: memory.hostAddress + HostileGuest.half,
                 readOnly: random.chance(30), slot: 1, pages: PageRecords(pageCount: HostileGuest.half / 4096)!),
         ])
+        super.init()
         created = VirtualProcessor(memory: space, host: self)
+        timeStampCounter = .max
     }
 
     // MARK: Running
@@ -95,8 +97,7 @@ final class HostileGuest: ProcessorHost {
     func exercise(cases: Int) throws -> Int {
         guard let processor = created else { return 0 }
         try fillMemory()
-        let watchdog = Watchdog(processor)
-        defer { watchdog.stop() }
+        let watchdog = Watchdog(processor, patience: .milliseconds(1))
         var runs = 0
         for _ in 0..<cases {
             if random.chance(20) { processor.reset() }
@@ -104,8 +105,7 @@ final class HostileGuest: ProcessorHost {
             setState(processor)
             for _ in 0..<24 {
                 runs += 1
-                watchdog.rearm()
-                let exit = processor.run()
+                let exit = watchdog.watch { processor.run() }
                 processor.withdraw(.leave)
                 guard answer(exit, processor) else { break }
             }
@@ -355,19 +355,19 @@ final class HostileGuest: ProcessorHost {
 
     // MARK: ProcessorHost
 
-    func readMMIO(_ address: UInt64, size: Int) -> UInt64? { random.chance(50) ? random.next() : nil }
-    func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool { random.chance(50) }
-    func readPort(_ port: UInt16, size: Int) -> UInt32? {
+    override func readMMIO(_ address: UInt64, size: Int) -> UInt64? { random.chance(50) ? random.next() : nil }
+    override func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool { random.chance(50) }
+    override func readPort(_ port: UInt16, size: Int) -> UInt32? {
         random.chance(50) ? UInt32(truncatingIfNeeded: random.next()) : nil
     }
-    func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool { random.chance(50) }
-    func readMSR(_ index: UInt32) -> MSRAnswer { msrAnswer(.value(random.value())) }
-    func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer { msrAnswer(.done) }
+    override func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool { random.chance(50) }
+    override func readMSR(_ index: UInt32) -> MSRAnswer { msrAnswer(.value(random.value())) }
+    override func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer { msrAnswer(.done) }
     private func msrAnswer(_ good: MSRAnswer) -> MSRAnswer {
         random.chance(60) ? good : random.chance(50) ? .invalid : .userspace(reason: 1)
     }
-    func allowsMSR(_ index: UInt32, write: Bool) -> Bool { random.chance(95) }
-    func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
+    override func allowsMSR(_ index: UInt32, write: Bool) -> Bool { random.chance(95) }
+    override func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
         if leaf == 0x8000_0008 { return (physicalAddressBits, 0, 0, 0) }
         if random.chance(80) { return (.max, .max, .max, .max) }
         let value = random.next()
@@ -375,59 +375,6 @@ final class HostileGuest: ProcessorHost {
             UInt32(truncatingIfNeeded: value), UInt32(value >> 32), UInt32(truncatingIfNeeded: random.value()), .max
         )
     }
-    var timeStampCounter: UInt64 = .max
-    var taskPriority: UInt8 = 0
-    func acknowledgeInterrupt() -> UInt8? { random.chance(70) ? random.byte() : nil }
-    func hypercall() -> Bool { random.chance(50) }
-    func codeChanged() {}
-    func newCodePage() -> Bool { false }
-    func exclusively(_ body: () -> Void) { body() }
-}
-
-/// Asks the processor to leave when a run has lasted for some time: a guest may loop for ever.
-private final class Watchdog: Sendable {
-    private let processor: SharedProcessor
-    private let stopped = Atomic<Bool>(false)
-    /// Grows with each run.
-    private let run = Atomic<UInt64>(0)
-    private let finished = Mutex<pthread_t?>(nil)
-
-    init(_ processor: VirtualProcessor) {
-        self.processor = SharedProcessor(processor)
-        var thread = pthread_t()
-        let context = unsafe Unmanaged.passRetained(self).toOpaque()
-        let error = unsafe pthread_create(
-            &thread, nil,
-            { context in
-                guard let context = unsafe context else { return nil }
-                unsafe Unmanaged<Watchdog>.fromOpaque(context).takeRetainedValue().watch()
-                return nil
-            }, context)
-        if error == 0 { finished.withLock { $0 = thread } }
-    }
-
-    func rearm() { run.wrappingAdd(1, ordering: .relaxed) }
-
-    private func watch() {
-        var seen: UInt64 = 0
-        var interval = timespec(tv_sec: 0, tv_nsec: 500_000)
-        while !stopped.load(ordering: .acquiring) {
-            unsafe nanosleep(&interval, nil)
-            let now = run.load(ordering: .relaxed)
-            if now == seen { processor.leave() }
-            seen = now
-        }
-    }
-
-    func stop() {
-        stopped.store(true, ordering: .releasing)
-        if let thread = finished.withLock({ $0 }) { pthread_join(thread, nil) }
-    }
-}
-
-/// SAFETY: `request` may be called on any thread.
-private struct SharedProcessor: @unchecked Sendable {
-    private let processor: VirtualProcessor
-    init(_ processor: VirtualProcessor) { self.processor = processor }
-    func leave() { processor.request(.leave) }
+    override func acknowledgeInterrupt() -> UInt8? { random.chance(70) ? random.byte() : nil }
+    override func hypercall() -> Bool { random.chance(50) }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import TestLimits
 import Testing
 import X86
 
@@ -8,7 +9,9 @@ private let assembler = "/usr/bin/nasm"
 
 /// The integer instructions in 16- and 32-bit code, by programs that check themselves: each check leaves its number in BX where
 /// it fails. They are assembled by nasm, and skipped where there is none.
-@Suite(.enabled(if: FileManager.default.isExecutableFile(atPath: assembler), "nasm is not installed"))
+@Suite(
+    .enabled(if: FileManager.default.isExecutableFile(atPath: assembler), "nasm is not installed"), .within(minutes: 20)
+)
 struct IntegerLegacyTests {
     @Test func realMode() throws {
         let machine = try SystemMachine.real(try assemble(IntegerLegacyTests.realModeSource))

@@ -1,3 +1,4 @@
+import TestLimits
 import TestSupport
 import Testing
 import X86
@@ -5,7 +6,7 @@ import X86
 @testable import Processor
 
 /// What only shows over several instructions: branches, loops, REP forms across pages, faults in the middle, self-modification.
-@Suite(.serialized) struct IntegerProgramTests {
+@Suite(.serialized, .within(minutes: 20)) struct IntegerProgramTests {
     let fixture = ProcessorFixture()
 
     private func image() -> RegisterImage {

@@ -1,11 +1,12 @@
 import GuestMemory
+import TestLimits
 import Testing
 import X86
 
 @testable import Processor
 
 /// Delivery of exceptions and interrupts. Intel SDM vol. 3, chapter 6; real-address mode 20.1.4; virtual-8086 mode 20.3.
-struct SystemEventTests {
+@Suite(.within(minutes: 20)) struct SystemEventTests {
     // MARK: Real-address mode
 
     @Test func realModeInterruptPushesFlagsCSIP() throws {

@@ -1,14 +1,12 @@
 import GuestMemory
+import TestSupport
 import Testing
 import X86
 
 @testable import Processor
 
 /// A hypervisor with nothing in it: every port and device is the client's, CPUID says what a test wants.
-final class BareHost: ProcessorHost {
-    var timeStampCounter: UInt64 = 0x1234_5678_9ABC
-    var taskPriority: UInt8 = 0
-    var hasLocalAPIC = true
+final class BareHost: StubHost {
     var interrupts: [UInt8] = []
     var isAMD = false
     var physicalBits: UInt32 = 40
@@ -20,25 +18,28 @@ final class BareHost: ProcessorHost {
     var written: [UInt32] = []
     var answersHypercalls = false
 
-    func readMMIO(_ address: UInt64, size: Int) -> UInt64? { nil }
-    func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool { false }
-    func readPort(_ port: UInt16, size: Int) -> UInt32? { ports[port] }
-    func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool {
+    override init() {
+        super.init()
+        timeStampCounter = 0x1234_5678_9ABC
+    }
+
+    override func readPort(_ port: UInt16, size: Int) -> UInt32? { ports[port] }
+    override func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool {
         guard ports[port] != nil else { return false }
         written.append(value)
         return true
     }
-    func readMSR(_ index: UInt32) -> MSRAnswer {
+    override func readMSR(_ index: UInt32) -> MSRAnswer {
         if let value = msrs[index] { return .value(value) }
         return msrReason.map { .userspace(reason: $0) } ?? .invalid
     }
-    func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer {
+    override func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer {
         guard msrs[index] != nil else { return msrReason.map { .userspace(reason: $0) } ?? .invalid }
         msrs[index] = value
         return .done
     }
-    func allowsMSR(_ index: UInt32, write: Bool) -> Bool { !deniedMSRs.contains(index) }
-    func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
+    override func allowsMSR(_ index: UInt32, write: Bool) -> Bool { !deniedMSRs.contains(index) }
+    override func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
         switch leaf {
         case 0:
             (
@@ -53,11 +54,8 @@ final class BareHost: ProcessorHost {
         default: (0, 0, 0, 0)
         }
     }
-    func acknowledgeInterrupt() -> UInt8? { interrupts.isEmpty ? nil : interrupts.removeFirst() }
-    func hypercall() -> Bool { answersHypercalls }
-    func codeChanged() {}
-    func newCodePage() -> Bool { false }
-    func exclusively(_ body: () -> Void) { body() }
+    override func acknowledgeInterrupt() -> UInt8? { interrupts.isEmpty ? nil : interrupts.removeFirst() }
+    override func hypercall() -> Bool { answersHypercalls }
 }
 
 /// A processor with tables that every mode can use. Each event's handler is a HLT, so that a run ends there and tells its

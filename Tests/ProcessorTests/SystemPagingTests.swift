@@ -1,11 +1,12 @@
 import GuestMemory
+import TestLimits
 import Testing
 import X86
 
 @testable import Processor
 
 /// Walks and accesses that random tables have found wrong once.
-@Suite struct SystemPagingTests {
+@Suite(.within(minutes: 20)) struct SystemPagingTests {
     /// What a run that ends in #PF shows: the error code on the handler's stack, and CR2.
     private func pageFault(_ machine: SystemMachine, size: Int = 8) throws -> (code: UInt64, address: UInt64) {
         try #require(try machine.runToVector() == 14)

@@ -1,11 +1,12 @@
 import GuestMemory
+import TestLimits
 import Testing
 import X86
 
 @testable import Processor
 
 /// IN, OUT, INS, OUTS: exits, permission, batches. Intel SDM vol. 1, chapter 19.
-struct SystemPortTests {
+@Suite(.within(minutes: 20)) struct SystemPortTests {
     @Test func INWaitsForTheClient() throws {
         let machine = try SystemMachine.long([0xE4, 0x60, 0x66, 0xED, 0xF4])  // in al, 60h; in ax, dx; hlt
         machine.state.registers[0] = 0x1111_2222_3333_4444

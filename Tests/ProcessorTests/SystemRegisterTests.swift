@@ -1,11 +1,13 @@
 import GuestMemory
+import TestLimits
+import TestSupport
 import Testing
 import X86
 
 @testable import Processor
 
 /// Control, debug and model-specific registers. Intel SDM vol. 3, 2.5, 4.1, 9.8.5; vol. 4.
-struct SystemRegisterTests {
+@Suite(.within(minutes: 20)) struct SystemRegisterTests {
     // MARK: CR0…CR8
 
     @Test(arguments: [

@@ -1,11 +1,12 @@
 import GuestMemory
+import TestLimits
 import Testing
 import X86
 
 @testable import Processor
 
 /// Segment loads, far transfers, task switches and system calls. Intel SDM vol. 3, chapters 5 and 7.
-struct SystemTransferTests {
+@Suite(.within(minutes: 20)) struct SystemTransferTests {
     // MARK: Segment registers. Vol. 2, MOV; vol. 3, 5.6 and 5.7.
 
     @Test(arguments: [

@@ -2,9 +2,11 @@
 
 import KVM
 import KVMABI
+import TestLimits
+import TestSupport
 import Testing
 
-@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct DeadlineTests {
     /// Timers between two reports.
     private static let batch = 256
@@ -101,11 +103,11 @@ struct DeadlineTests {
             registers.rsp = Place.stack - number * 0x1000
             registers.rsi = number &* 0x9e37_79b9
         }
-        let runaway = RunawayGuard(cpu.kickHandle, ticks: 10)
+        let watchdog = Watchdog(cpu.kickHandle, patience: .seconds(120), of: .wall)
         for _ in 0..<batches {
-            runaway.begin()
+            watchdog.begin()
             try cpu.run()
-            runaway.end()
+            watchdog.end()
             guard case .portOut = cpu.exit else {
                 throw NeverFired(vcpu: cpu.id, exit: Unexpected(cpu.exit), state: try describe(cpu))
             }

@@ -4,9 +4,10 @@ import GuestMemory
 import KVM
 import KVMABI
 import SoftKVM
+import TestLimits
 import Testing
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct DirtyRingTests {
     /// 250 pages through a ring of 256 entries, which counts as full with 192.
     @Test(arguments: hypervisors.filter { (try? System($0).check(.dirtyLogRingAcqRel)) ?? 0 > 0 })

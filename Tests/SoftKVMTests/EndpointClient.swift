@@ -111,11 +111,22 @@ final class Pages {
     }
 }
 
-/// How many descriptors this process has open.
-func openDescriptors() -> Int {
+/// How many descriptors this process has open, or of them those of one file. The former only says something in a process that
+/// runs one test: others open some meanwhile.
+func openDescriptors(of file: stat? = nil) -> Int {
     guard let directory = unsafe opendir("/proc/self/fd") else { return -1 }
     defer { unsafe closedir(directory) }
     var count = 0
-    while unsafe readdir(directory) != nil { count += 1 }
+    while let entry = unsafe readdir(directory) {
+        guard let file else {
+            count += 1
+            continue
+        }
+        var other = stat()
+        let found = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { name in
+            unsafe fstatat(dirfd(directory), name.baseAddress!.assumingMemoryBound(to: CChar.self), &other, 0)
+        }
+        if found == 0, (other.st_dev, other.st_ino) == (file.st_dev, file.st_ino) { count += 1 }
+    }
     return count
 }

@@ -4,9 +4,10 @@ import Glibc
 import KVM
 import KVMABI
 import SoftKVM
+import TestLimits
 import Testing
 
-@Suite struct EndpointDeviceTests {
+@Suite(.within(minutes: 20)) struct EndpointDeviceTests {
     let client = try! EndpointClient()
 
     @Test func controllers() throws {

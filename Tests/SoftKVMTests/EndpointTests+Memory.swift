@@ -2,9 +2,10 @@
 
 import KVMABI
 import SoftKVM
+import TestLimits
 import Testing
 
-@Suite struct EndpointMemoryTests {
+@Suite(.within(minutes: 20)) struct EndpointMemoryTests {
     let client = try! EndpointClient()
     let pages = Pages(16)
 

@@ -2,9 +2,10 @@
 
 import KVMABI
 import SoftKVM
+import TestLimits
 import Testing
 
-@Suite struct EndpointVirtualCPUTests {
+@Suite(.within(minutes: 20)) struct EndpointVirtualCPUTests {
     let client = try! EndpointClient()
 
     @Test func creation() throws {

@@ -2,6 +2,7 @@
 
 import Foundation
 import KVM
+import TestLimits
 import Testing
 
 /// The hypervisors that open here. Where there is no `/dev/kvm`, the kernel's is left out.
@@ -13,7 +14,7 @@ func skip(_ name: String, _ reason: String) throws {
     try Test.cancel("\(name): \(reason)")
 }
 
-@Suite struct GuestTests {
+@Suite(.within(minutes: 20)) struct GuestTests {
     static let names: [String] = {
         let files = (try? FileManager.default.contentsOfDirectory(atPath: Assembler.folder.path)) ?? []
         return files.filter { $0.hasSuffix(".nasm") }.map { String($0.dropLast(5)) }.sorted()

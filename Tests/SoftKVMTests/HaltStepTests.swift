@@ -2,9 +2,11 @@
 
 import KVM
 import KVMABI
+import TestLimits
+import TestSupport
 import Testing
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct HaltStepTests {
     /// Real mode, interrupts off. #DB tells whether it came behind HLT, the NMI handler that it ran.
     private static let source = """
@@ -37,10 +39,7 @@ struct HaltStepTests {
     func theTrapOfHLTEndsItsWait(_ hypervisor: Hypervisor) throws {
         var cpu = try machine(hypervisor, stepsItself: true, chips: true).makeCPU()
         try cpu.setMultiprocessorState(.runnable)
-        let runaway = RunawayGuard(cpu.kickHandle, ticks: 10)
-        runaway.begin()
-        try cpu.run()
-        runaway.end()
+        try Watchdog(cpu.kickHandle).watch { try cpu.run() }
         #expect(try port(cpu) == [0x10, 1])
     }
 
@@ -60,9 +59,9 @@ struct HaltStepTests {
         var cpu = try machine(hypervisor, stepsItself: false, chips: true).makeCPU()
         try cpu.setMultiprocessorState(.runnable)
         try cpu.setDebugging(.singleStepping)
-        let runaway = RunawayGuard(cpu.kickHandle, ticks: 10)
-        runaway.begin()
-        defer { runaway.end() }
+        let watchdog = Watchdog(cpu.kickHandle)
+        watchdog.begin()
+        defer { watchdog.end() }
         var state = try cpu.multiprocessorState()
         for _ in 0..<7 {
             try cpu.run()

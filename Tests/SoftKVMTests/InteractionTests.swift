@@ -5,6 +5,8 @@ import GuestMemory
 import KVM
 import KVMABI
 import Synchronization
+import TestLimits
+import TestSupport
 import Testing
 
 /// Runs a closure on a thread of its own; `join` waits for it.
@@ -13,8 +15,13 @@ final class Helper: Sendable {
     private let failure = Mutex<(any Error)?>(nil)
 
     init(_ body: @escaping @Sendable () throws -> Void) {
+        let time = TestTime.current
         Thread.detachNewThread { [self] in
-            do { try body() } catch { failure.withLock { $0 = error } }
+            do {
+                try TestTime.$current.withValue(time) { try body() }
+            } catch {
+                failure.withLock { $0 = error }
+            }
             done.signal()
         }
     }
@@ -51,7 +58,7 @@ extension GuestMemory {
     }
 }
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct InteractionTests {
     @Test(arguments: hypervisors)
     func aKickFromAnotherThreadEndsAnEndlessLoop(_ hypervisor: Hypervisor) throws {

@@ -6,6 +6,7 @@ import GuestMemory
 import KVM
 import KVMABI
 import Synchronization
+import TestSupport
 import Testing
 
 #if canImport(Glibc)
@@ -108,7 +109,7 @@ struct LitmusRun {
             if litmus.usesInterrupts { try $0.createInterruptControllers() }
         }
         try machine.memory.store(UInt64(rounds), at: LitmusRun.rounds)
-        // A vCPU that has failed never meets the others again: they end when they have waited long.
+        // A vCPU that has failed never meets the others again: they end, too.
         let over = Flag()
         let usesInterrupts = litmus.usesInterrupts
         let helpers = try (0..<litmus.threads.count).map { number in
@@ -116,8 +117,9 @@ struct LitmusRun {
             return Helper {
                 do {
                     let cpu = try machine.makeCPU(id: UInt32(number), at: entry)
+                    let watchdog = LitmusRun.watchdog(cpu, machine.memory)
                     if usesInterrupts { try cpu.setMultiprocessorState(.runnable) }
-                    try LitmusRun.run(cpu, machine.memory, hypervisor, over)
+                    try LitmusRun.run(cpu, watchdog, hypervisor, over)
                 } catch {
                     over.raise()
                     throw error
@@ -133,18 +135,28 @@ struct LitmusRun {
         return counts
     }
 
-    private static func run(
-        _ cpu: consuming VirtualCPU, _ memory: GuestMemory, _ hypervisor: Hypervisor, _ over: Flag
-    ) throws {
+    /// Kicks a vCPU that has waited for the others far longer than a round takes, in an exit or in a loop of its own.
+    private static func watchdog(_ cpu: borrowing VirtualCPU, _ memory: GuestMemory) -> Watchdog {
         let gate = 0x10_2000 + UInt64(cpu.id) * 64
-        var patience = Patience(hypervisor)
+        let handle = cpu.kickHandle
+        let round = { @Sendable in (try? memory.load(UInt64.self, at: gate)) ?? 0 }
+        return Watchdog(patience: .seconds(30), of: .thread, progress: round) { handle.kick() }
+    }
+
+    private static func run(
+        _ cpu: consuming VirtualCPU, _ watchdog: Watchdog, _ hypervisor: Hypervisor, _ over: Flag
+    ) throws {
+        watchdog.begin()
+        defer { watchdog.end() }
         while true {
             try cpu.run()
+            if over.isRaised { return }
+            if watchdog.hasBitten { throw Stalled(vcpu: cpu.id) }
             switch cpu.exit {
             case .portOut(let out):
                 // 0xe9 is the end, 0xe8 a wait.
-                if out.port == 0xe9 || over.isRaised { return }
-                try patience.wait { try memory.load(UInt64.self, at: gate) }
+                if out.port == 0xe9 { return }
+                sched_yield()
             case .interrupted: continue
             case .internalError(let error):
                 if error.suberror == 1, hypervisor == .kernel, !error.instruction.isEmpty {
@@ -164,26 +176,9 @@ struct ShutDown: Error {
     let vcpu: UInt32
 }
 
-/// A vCPU that has waited for the others far longer than a round takes will wait for ever.
-private struct Patience {
-    struct Stalled: Error { let round: UInt64 }
-
-    private var waits = 0
-    private var round: UInt64 = 0
-    private let most: Int
-
-    /// An exit takes the kernel's emulator several microseconds.
-    init(_ hypervisor: Hypervisor) { most = hypervisor == .kernel ? 3_000_000 : 50_000_000 }
-
-    /// Gives the processor away.
-    mutating func wait(inRound current: () throws -> UInt64) throws {
-        sched_yield()
-        waits += 1
-        guard waits % 1024 == 0 else { return }
-        let now = try current()
-        if now != round { (round, waits) = (now, 0) }
-        if waits > most { throw Stalled(round: now) }
-    }
+/// A vCPU stays in a round for ever.
+private struct Stalled: Error {
+    let vcpu: UInt32
 }
 
 /// Raised by one thread and seen by others.
@@ -231,8 +226,8 @@ extension Litmus {
             if LitmusRounds.areLong { print("litmus: \(name) on \(hypervisor): \(Litmus.describe(counts))") }
         } catch let error as EmulatorGaveUp {
             try skip(name, error.reason)
-        } catch let error as Patience.Stalled where hypervisor == .kernel {
-            try skip(name, "it stays in round \(error.round) for ever")
+        } catch is Stalled where hypervisor == .kernel {
+            try skip(name, "it stays in a round for ever")
         }
     }
 
@@ -246,8 +241,8 @@ extension Litmus {
             let counts: [Int: Int]
             do {
                 counts = try run.counts(rounds: chunk)
-            } catch let error as Patience.Stalled where mayStall {
-                if LitmusRounds.areLong { print("litmus: \(name): it stays in round \(error.round) for ever") }
+            } catch is Stalled where mayStall {
+                if LitmusRounds.areLong { print("litmus: \(name): it stays in a round for ever") }
                 return
             }
             if !outcomes.isDisjoint(with: counts.keys) {

@@ -2,9 +2,10 @@
 // examples these are, and 8.2.5 for what strengthens the order.
 
 import KVM
+import TestLimits
 import Testing
 
-@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20, long: 120))
 struct LitmusOrderTests {
     @Test(arguments: LitmusOrderTests.all, hypervisors)
     func theOrderIsTheArchitectures(_ litmus: Litmus, _ hypervisor: Hypervisor) throws {

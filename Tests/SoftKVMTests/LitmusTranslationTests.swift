@@ -2,9 +2,10 @@
 // has acknowledged the interrupt that tells it to forget the translation, nothing more is written. Intel SDM vol. 3, 4.10.5.
 
 import KVM
+import TestLimits
 import Testing
 
-@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20, long: 120))
 struct LitmusTranslationTests {
     @Test(arguments: LitmusTranslationTests.all, hypervisors)
     func nothingIsWrittenAfterTheAcknowledgement(_ litmus: Litmus, _ hypervisor: Hypervisor) throws {

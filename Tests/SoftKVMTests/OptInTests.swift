@@ -4,9 +4,10 @@
 import GuestMemory
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct OptInTests {
     @Test(arguments: hypervisors)
     func filteredMSRsAreExits(_ hypervisor: Hypervisor) throws {

@@ -4,12 +4,13 @@
 import GuestMemory
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 /// The kernel offers KVM_CAP_VAPIC only where the processor does not speed up the task priority itself.
 private let offering = hypervisors.filter { (try? System($0).check(.vapic)) ?? 0 > 0 }
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct TaskPriorityTests {
     private func expectOut(_ cpu: inout VirtualCPU, _ value: UInt32) throws {
         try cpu.run()

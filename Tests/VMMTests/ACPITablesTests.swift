@@ -1,10 +1,11 @@
 import Foundation
 import KVM
+import TestLimits
 import Testing
 
 @testable import VMM
 
-@Suite struct ACPITablesTests {
+@Suite(.within(minutes: 20)) struct ACPITablesTests {
     let image = ACPITables(cpus: 3, wiring: .pc).image()
 
     func slice(_ address: UInt64, _ count: Int) -> [UInt8] {

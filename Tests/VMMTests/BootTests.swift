@@ -1,5 +1,6 @@
 import Foundation
 import KVM
+import TestLimits
 import TestSupport
 import Testing
 
@@ -27,7 +28,7 @@ enum Guests {
     }
 }
 
-@Suite(.serialized) struct BootTests {
+@Suite(.serialized, .within(minutes: 60)) struct BootTests {
     /// Boots to /init, which powers off, and looks at what the kernel said.
     private func boot(
         _ kernel: String, _ initrd: String = "initramfs", cpus: Int = 1, by wanted: BootProtocol? = nil,
@@ -42,7 +43,7 @@ enum Guests {
                 commandLine: "console=ttyS0 panic=-1 \(commandLine)", memorySize: memorySize, cpus: cpus,
                 hypervisor: .software, bootProtocol: wanted),
             console: console, logger: .quiet)
-        return (await machine.run(patience: 600), console.text)
+        return (await machine.run(minutes: 40), console.text)
     }
 
     static func expectHealthy(_ text: String, cpus: Int, machine: String = "x86_64") {
@@ -108,7 +109,7 @@ enum Guests {
                 memorySize: 512 << 20, hypervisor: .kernel, bootProtocol: wanted),
             console: console, logger: .quiet)
         console.expect(["Linux version"]) { machine.end(.left) }
-        let outcome = await machine.run(patience: 120)
+        let outcome = await machine.run(minutes: 2)
         if case .left = outcome {
             #expect(console.text.contains("Linux version"))
         } else {
@@ -130,6 +131,9 @@ enum Guests {
         process.standardOutput = output
         process.standardError = error
         try process.run()
+        let watchdog = Watchdog(process: process.processIdentifier, minutes: 40)
+        watchdog.begin()
+        defer { watchdog.end() }
         var text = ""
         func waitFor(_ prompt: String) throws {
             var seen = ""

@@ -1,9 +1,10 @@
 import KVMABI
+import TestLimits
 import Testing
 
 @testable import VMM
 
-@Suite struct CPUIDTopologyTests {
+@Suite(.within(minutes: 20)) struct CPUIDTopologyTests {
     func entry(
         _ function: UInt32, _ index: UInt32 = 0, eax: UInt32 = 0, ebx: UInt32 = 0, ecx: UInt32 = 0, edx: UInt32 = 0
     )

@@ -1,8 +1,10 @@
 import Foundation
+import TestLimits
+import TestSupport
 import Testing
 
 /// The built command, run as a user runs it.
-@Suite struct CommandTests {
+@Suite(.within(minutes: 20)) struct CommandTests {
     struct Ended {
         let status: Int32
         let output: String
@@ -26,6 +28,9 @@ import Testing
         process.standardOutput = output ?? standardOutput
         process.standardError = standardError
         try process.run()
+        let watchdog = Watchdog(process: process.processIdentifier, minutes: 40)
+        watchdog.begin()
+        defer { watchdog.end() }
         standardInput.fileHandleForWriting.write(Data(input.utf8))
         try standardInput.fileHandleForWriting.close()
         let text = output == nil ? standardOutput.fileHandleForReading.readDataToEndOfFile() : Data()
@@ -158,6 +163,9 @@ import Testing
             process.standardOutput = output
             process.standardError = error
             try process.runWithDefaultSignals()
+            let watchdog = Watchdog(process: process.processIdentifier, minutes: 40)
+            watchdog.begin()
+            defer { watchdog.end() }
             // The guest is running once it has said so.
             _ = try output.fileHandleForReading.read(upToCount: 1)
             kill(process.processIdentifier, signal)

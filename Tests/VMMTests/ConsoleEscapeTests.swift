@@ -1,7 +1,8 @@
+import TestLimits
 import Testing
 import VMM
 
-@Suite struct ConsoleEscapeTests {
+@Suite(.within(minutes: 20)) struct ConsoleEscapeTests {
     func actions(_ pieces: String...) -> [ConsoleEscape.Action] {
         var escape = ConsoleEscape()
         return pieces.flatMap { escape.take($0.utf8) }

@@ -1,9 +1,10 @@
+import TestLimits
 import TestSupport
 import Testing
 
 @testable import VMM
 
-@Suite struct KernelImageTests {
+@Suite(.within(minutes: 20)) struct KernelImageTests {
     static let sound: [[UInt8]] = [
         GuestBuilder.elf([0xf4], pvhEntry: 0x10_0000),
         GuestBuilder.elf([0xf4], machine: 3, is64Bit: false, pvhEntry: 0x10_0000),

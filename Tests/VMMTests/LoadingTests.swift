@@ -1,8 +1,9 @@
+import TestLimits
 import Testing
 
 @testable import VMM
 
-@Suite struct LoadingTests {
+@Suite(.within(minutes: 20)) struct LoadingTests {
     let memory: MachineMemory
 
     init() throws { memory = try MachineMemory(size: 64 << 20) }

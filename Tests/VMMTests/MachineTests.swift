@@ -1,11 +1,12 @@
 import KVM
 import Logging
+import TestLimits
 import Testing
 
 @testable import VMM
 
 /// Small guests that are made by hand, on every hypervisor that is here.
-@Suite struct MachineTests {
+@Suite(.within(minutes: 20)) struct MachineTests {
     static func require(_ hypervisor: Hypervisor) throws {
         do { _ = try System(hypervisor) } catch {
             try Test.cancel("the \(hypervisor) hypervisor is not here: \(error)")

@@ -1,8 +1,10 @@
 import Foundation
+import TestLimits
+import TestSupport
 import Testing
 
 /// The command on a terminal of its own: raw while the guest runs, and as it was however the run ends.
-@Suite(.timeLimit(.minutes(2))) struct TerminalTests {
+@Suite(.within(minutes: 20)) struct TerminalTests {
     /// A pseudo-terminal; both ends are open as long as the object lives.
     final class Pair {
         let master: FileHandle
@@ -56,7 +58,7 @@ import Testing
         #expect(pair.isRaw)
         // More than any FIFO holds, from a guest that reads nothing.
         pair.master.write(Data(repeating: 0x61, count: 500) + Data([0x01, 0x78]))
-        process.waitUntilExit()
+        Watchdog(process: process.processIdentifier, minutes: 10).watch { process.waitUntilExit() }
         #expect(process.terminationReason == .exit && process.terminationStatus == 0)
         #expect(!pair.isRaw)
     }
@@ -66,7 +68,7 @@ import Testing
         let (process, _, _) = try start(on: pair, code: Self.forever)
         #expect(pair.isRaw)
         kill(process.processIdentifier, signal)
-        process.waitUntilExit()
+        Watchdog(process: process.processIdentifier, minutes: 10).watch { process.waitUntilExit() }
         #expect(process.terminationReason == .exit && process.terminationStatus == 1)
         #expect(!pair.isRaw)
     }
@@ -76,7 +78,7 @@ import Testing
         let (process, _, _) = try start(on: pair, code: Self.forever)
         #expect(pair.isRaw)
         kill(process.processIdentifier, signal)
-        process.waitUntilExit()
+        Watchdog(process: process.processIdentifier, minutes: 10).watch { process.waitUntilExit() }
         #expect(process.terminationReason == .uncaughtSignal && process.terminationStatus == signal)
         #expect(!pair.isRaw)
     }
@@ -85,7 +87,7 @@ import Testing
         let pair = try Pair()
         let (process, _, _) = try start(
             on: pair, code: GuestBuilder.say("up\n") + GuestBuilder.powerOff + GuestBuilder.halt)
-        process.waitUntilExit()
+        Watchdog(process: process.processIdentifier, minutes: 10).watch { process.waitUntilExit() }
         #expect(process.terminationStatus == 0)
         #expect(!pair.isRaw)
     }

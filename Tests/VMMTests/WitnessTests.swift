@@ -3,10 +3,12 @@
 
 import Foundation
 import KVM
+import TestLimits
+import TestSupport
 import Testing
 import VMM
 
-@Suite(.serialized) struct WitnessTests {
+@Suite(.serialized, .within(minutes: 20, long: 130)) struct WitnessTests {
     /// Cancels the test, by name and with the reason, unless the heavy ones are asked for.
     private func requireLongTests() throws {
         if ProcessInfo.processInfo.environment["MARTLET_LONG_TESTS"] == nil {
@@ -17,7 +19,7 @@ import VMM
     private func run(
         _ kernel: String, _ initrd: String? = nil, memory: UInt64 = 512 << 20, cpus: Int = 1,
         by wanted: BootProtocol? = nil,
-        _ commandLine: String, patience: Int = 3600, until signs: [String] = []
+        _ commandLine: String, minutes: Int = 60, until signs: [String] = []
     ) async throws -> (outcome: MachineOutcome, text: String) {
         let console = CapturedConsole()
         let machine = try Machine(
@@ -26,7 +28,7 @@ import VMM
                 memorySize: memory, cpus: cpus, hypervisor: .software, bootProtocol: wanted),
             console: console, logger: .quiet)
         if !signs.isEmpty { console.expect(signs) { machine.end(.left) } }
-        return (await machine.run(patience: patience), console.text)
+        return (await machine.run(minutes: minutes), console.text)
     }
 
     // MARK: Kernels
@@ -73,7 +75,7 @@ import VMM
         try Guests.require("vmlinuz-amd64", "initramfs-witness")
         let (outcome, text) = try await run(
             "vmlinuz-amd64", "initramfs-witness", memory: 1 << 30, cpus: cpus,
-            "console=ttyS0 panic=-1 martlet.then=witness-\(name) \(more)", patience: 7200)
+            "console=ttyS0 panic=-1 martlet.then=witness-\(name) \(more)", minutes: 120)
         BootTests.expectHealthy(text, cpus: cpus)
         #expect(outcome.isPowerOff, "\(outcome)")
         let lines = text.split(whereSeparator: \.isNewline).filter { $0.contains("witness:") }
@@ -96,7 +98,10 @@ import VMM
     }
 
     /// Its stressors of RDRAND, RDTSC and SYSCALL are for Intel's processors alone.
-    @Test(arguments: [1, 4]) func stressVerifies(cpus: Int) async throws {
+    @Test func stressVerifiesOnOne() async throws { try await stress(cpus: 1) }
+    @Test func stressVerifiesOnFour() async throws { try await stress(cpus: 4) }
+
+    private func stress(cpus: Int) async throws {
         let text = try await check("stress", cpus: cpus, "cryptomgr.notests martlet.for=10")
         let left = text.split(whereSeparator: \.isNewline).compactMap { line in
             line.components(separatedBy: "witness: left out: ").dropFirst().first?.prefix { $0 != ":" }
@@ -123,6 +128,9 @@ private enum OpenSSLOnTheHost {
         let output = Pipe()
         process.standardOutput = output
         try process.run()
+        let watchdog = Watchdog(process: process.processIdentifier, minutes: 40)
+        watchdog.begin()
+        defer { watchdog.end() }
         let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
         return text.split(whereSeparator: \.isNewline).map(String.init)

@@ -1,8 +1,9 @@
+import TestLimits
 import Foundation
 import Testing
 @testable import X86
 
-@Suite(.timeLimit(.minutes(2))) struct AssemblerTests {
+@Suite(.within(minutes: 20)) struct AssemblerTests {
     private static let isInstalled = Nasm.isInstalled
 
     /// Byte for byte, so that no encoding is longer than it needs be.

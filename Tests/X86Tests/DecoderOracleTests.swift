@@ -1,4 +1,5 @@
 import Foundation
+import TestLimits
 import Testing
 import X86
 
@@ -42,7 +43,7 @@ private enum Objdump {
     }
 }
 
-@Suite struct DecoderOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct DecoderOracleTests {
     /// Encodings that objdump has no opinion of worth: it knows no aliases of x87 and calls reserved NOPs by newer names.
     private static let beyondObjdump: Set<Mnemonic> = [
         .nop, .salc, .wbinvd, .bsf, .bsr, .fxch, .fstp, .fst, .fcom, .fcomp, .fnop, .ffreep, .lfence, .mfence, .sfence,

@@ -1,3 +1,4 @@
+import TestLimits
 import Testing
 import X86
 
@@ -12,7 +13,7 @@ private func text(_ hex: String, _ size: CodeSize, vendor: Vendor = .intel, real
     } catch { return "\(error)" }
 }
 
-@Suite struct DecoderTests {
+@Suite(.within(minutes: 20)) struct DecoderTests {
     /// Expected text follows the manuals' tables 2-1…2-3 and the instructions' own pages.
     @Test(arguments: [
         ("00 c8", 8, "add al, cl"), ("00 e0", 8, "add al, ah"), ("40 00 e0", 8, "add al, spl"),

@@ -1,7 +1,8 @@
+import TestLimits
 import Testing
 import X86
 
-@Suite struct DefinitionTests {
+@Suite(.within(minutes: 20)) struct DefinitionTests {
     /// Intel SDM vol. 3, table 6-5.
     @Test func doubleFaults() {
         #expect(Exception.combine(.generalProtection, .generalProtection) == .doubleFault)

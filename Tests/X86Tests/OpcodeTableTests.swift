@@ -1,8 +1,9 @@
 import TestSupport
+import TestLimits
 import Testing
 @testable import X86
 
-@Suite struct OpcodeTableTests {
+@Suite(.within(minutes: 20)) struct OpcodeTableTests {
     @Test func everyMnemonicHasARow() {
         let used = Set(OpcodeTable.rows.map(\.mnemonic))
         let unused = Set(Mnemonic.allCases).subtracting(used).subtracting([.invalid])

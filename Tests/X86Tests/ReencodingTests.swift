@@ -1,8 +1,9 @@
+import TestLimits
 import TestSupport
 import Testing
 @testable import X86
 
-@Suite struct ReencodingTests {
+@Suite(.within(minutes: 20)) struct ReencodingTests {
     private typealias Register = Assembler.NamedRegister
 
     /// The instruction written again, with its memory operand at [base].

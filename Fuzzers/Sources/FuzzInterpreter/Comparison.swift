@@ -1,4 +1,5 @@
 import FuzzInput
+import TestSupport
 import X86
 
 @testable import Processor
@@ -13,7 +14,10 @@ final class Comparison {
     private let blocks = FuzzedMachine()
     private let watchdogs: (single: Watchdog, blocks: Watchdog)
 
-    private init() { watchdogs = (Watchdog(single.processor), Watchdog(blocks.processor)) }
+    private init() {
+        let patience = Duration.milliseconds(5)
+        watchdogs = (Watchdog(single.processor, patience: patience), Watchdog(blocks.processor, patience: patience))
+    }
 
     func run(_ bytes: [UInt8]) {
         GuestState(FuzzInput(bytes)).enter(single)

@@ -1,6 +1,7 @@
 import FuzzInput
 import Glibc
 import GuestMemory
+import TestSupport
 import X86
 
 @testable import Processor
@@ -99,15 +100,8 @@ final class FuzzedMachine {
 }
 
 /// Nothing answers and time stands still, so that both processors see the same.
-private final class SilentHost: ProcessorHost {
-    func readMMIO(_ address: UInt64, size: Int) -> UInt64? { nil }
-    func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool { false }
-    func readPort(_ port: UInt16, size: Int) -> UInt32? { nil }
-    func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool { false }
-    func readMSR(_ index: UInt32) -> MSRAnswer { .invalid }
-    func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer { .invalid }
-    func allowsMSR(_ index: UInt32, write: Bool) -> Bool { true }
-    func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
+private final class SilentHost: StubHost {
+    override func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
         switch leaf {
         case 0: (0xD, 0x756E_6547, 0x6C65_746E, 0x4965_6E69)
         case 0xD: subleaf == 0 ? (7, 0x340, 0x340, 0) : (7, 0, 0, 0)
@@ -115,17 +109,12 @@ private final class SilentHost: ProcessorHost {
         default: (.max, .max, .max, .max)
         }
     }
-    var timeStampCounter: UInt64 {
+    override var timeStampCounter: UInt64 {
         get { 0x1234_5678 }
         set {}
     }
-    var taskPriority: UInt8 {
+    override var taskPriority: UInt8 {
         get { 0 }
         set {}
     }
-    func acknowledgeInterrupt() -> UInt8? { nil }
-    func hypercall() -> Bool { false }
-    func codeChanged() {}
-    func newCodePage() -> Bool { false }
-    func exclusively(_ body: () -> Void) { body() }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import GuestMemory
+import TestSupport
 import X86
 
 @testable import Processor
@@ -63,38 +64,26 @@ final class PagingMachine {
 }
 
 /// Answers nothing, and tells which devices were reached.
-private final class PagingHost: ProcessorHost {
+private final class PagingHost: StubHost {
     var physicalBits: UInt32 = 40
     var gigabytePages = true
     var read: UInt64?
     var writes: [UInt64] = []
 
-    func readMMIO(_ address: UInt64, size: Int) -> UInt64? {
+    override func readMMIO(_ address: UInt64, size: Int) -> UInt64? {
         // The first device of an access.
         if read == nil { read = address }
         return nil
     }
-    func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool {
+    override func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool {
         writes.append(address)
         return true
     }
-    func readPort(_ port: UInt16, size: Int) -> UInt32? { nil }
-    func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool { false }
-    func readMSR(_ index: UInt32) -> MSRAnswer { .invalid }
-    func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer { .invalid }
-    func allowsMSR(_ index: UInt32, write: Bool) -> Bool { true }
-    func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
+    override func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
         switch leaf {
         case 0x8000_0001: (0, 0, 0, 1 << 20 | 1 << 29 | (gigabytePages ? 1 << 26 : 0))
         case 0x8000_0008: (physicalBits, 0, 0, 0)
         default: (0, 0, 0, 0)
         }
     }
-    var timeStampCounter: UInt64 = 0
-    var taskPriority: UInt8 = 0
-    func acknowledgeInterrupt() -> UInt8? { nil }
-    func hypercall() -> Bool { false }
-    func codeChanged() {}
-    func newCodePage() -> Bool { false }
-    func exclusively(_ body: () -> Void) { body() }
 }

@@ -3,11 +3,12 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 @testable import SoftKVM
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct CapabilityWalkTests {
     private static let capabilities = CapabilityEffect.all.keys.sorted { $0.rawValue < $1.rawValue }
 

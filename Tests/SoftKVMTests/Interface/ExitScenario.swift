@@ -1,9 +1,9 @@
 // A guest that brings an exit about, and how its client asks for the exit: what the walk over all exits runs twice, asked and
 // not. Documentation/virt/kvm/api.rst, section 5.
 
-import Dispatch
 import KVM
 import KVMABI
+import TestSupport
 
 struct ExitScenario: Sendable {
     typealias OnMachine = @Sendable (borrowing VirtualMachine) throws -> Void
@@ -55,8 +55,9 @@ struct ExitScenario: Sendable {
         var cpu = try machine.makeCPU()
         if asked { try askCPU(cpu) }
         // A guest that gets nowhere ends with an exit that nothing here expects.
-        let kick = cpu.kickHandle
-        DispatchQueue.global().asyncAfter(deadline: .now() + 10) { kick.kick() }
+        let watchdog = Watchdog(cpu.kickHandle, patience: .seconds(60), of: .wall)
+        watchdog.begin()
+        defer { watchdog.end() }
         var seen: [ExitReason] = []
         while seen.count < 1000 {
             try cpu.run()

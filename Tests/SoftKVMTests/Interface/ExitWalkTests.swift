@@ -5,9 +5,10 @@ import Glibc
 import KVM
 import KVMABI
 import SoftKVM
+import TestLimits
 import Testing
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct ExitWalkTests {
     /// The capabilities that ask for an exit; empty where something else does.
     private static func capabilities(_ reason: ExitReason) -> [Capability] {

@@ -3,11 +3,12 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 @testable import SoftKVM
 
-@Suite struct ExtensionTests {
+@Suite(.within(minutes: 20)) struct ExtensionTests {
     /// Why the software hypervisor offers less of a capability than the kernel: bits that it does not have.
     static let lesser: [Capability: String] = [
         .x2apicAPI: "no suppression of EOI broadcasts (bits 2 and 3)",

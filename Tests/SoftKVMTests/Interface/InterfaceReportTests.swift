@@ -1,11 +1,12 @@
 import Foundation
 import Glibc
 import KVMABI
+import TestLimits
 import Testing
 
 @testable import SoftKVM
 
-@Suite struct InterfaceReportTests {
+@Suite(.within(minutes: 20)) struct InterfaceReportTests {
     private static let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .appendingPathComponent("../../../docs/abi.md").standardizedFileURL
 

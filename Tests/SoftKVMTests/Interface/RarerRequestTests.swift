@@ -4,9 +4,10 @@
 import GuestMemory
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite struct RarerRequestTests {
+@Suite(.within(minutes: 20)) struct RarerRequestTests {
     /// Any request of a VM with a structure.
     private func call<T: BitwiseCopyable>(_ machine: borrowing VirtualMachine, _ request: Request, _ value: inout T)
         throws

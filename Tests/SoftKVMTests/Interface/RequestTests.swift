@@ -3,11 +3,12 @@
 
 import KVM
 import SoftKVM
+import TestLimits
 import Testing
 
 @testable import KVMABI
 
-@Suite struct RequestTests {
+@Suite(.within(minutes: 20)) struct RequestTests {
     /// Why a request that is served can't be told here from one that is not.
     static let alike: [Request: String] = [
         .run: "needs its mapping; every guest of the tests is run by it",

@@ -5,6 +5,7 @@ import Foundation
 import KVM
 import KVMABI
 import SoftKVM
+import TestLimits
 import Testing
 
 /// Where a kernel makes something else of a bit, and why.
@@ -81,7 +82,7 @@ struct ReservedDifference: Sendable {
     ]
 }
 
-@Suite struct ReservedTests {
+@Suite(.within(minutes: 20)) struct ReservedTests {
     /// docs/reserved.md says what the software hypervisor does. MARTLET_RESERVED_REPORT=FILE writes it anew.
     @Test func theDocumentSaysWhatIsDone() throws {
         let text = try ReservedReport.text { SoftwareEndpoint() }

@@ -5,6 +5,8 @@ import Foundation
 import GuestMemory
 import KVM
 import KVMABI
+import TestLimits
+import TestSupport
 import Testing
 
 /// A machine with the chips of KVM_CREATE_IRQCHIP, and a guest that reaches a port or a register at a time.
@@ -12,7 +14,7 @@ private final class ChipsetCaller {
     let machine: VirtualMachine
     private var cpu: VirtualCPU
     private let memory: GuestMemory
-    private let runaway: RunawayGuard
+    private let watchdog: Watchdog
 
     /// In 32-bit protected mode: out dx, al; in al, dx; mov [edi], eax; mov eax, [edi].
     private enum Code: UInt64 {
@@ -31,7 +33,7 @@ private final class ChipsetCaller {
         cpu = try machine.makeVirtualCPU()
         try cpu.setCPUID(try OracleMachine.cpuid())
         try cpu.setSpecialRegisters(MachineState(.protected32).special)
-        runaway = RunawayGuard(cpu.kickHandle)
+        watchdog = Watchdog(cpu.kickHandle)
     }
 
     private func run(_ code: Code, _ address: UInt64, _ value: UInt32) throws -> UInt32 {
@@ -39,9 +41,7 @@ private final class ChipsetCaller {
         registers.rip = code.rawValue
         (registers.rdx, registers.rdi, registers.rax) = (address, address, UInt64(value))
         try cpu.setGeneralRegisters(registers)
-        runaway.begin()
-        try cpu.run()
-        runaway.end()
+        try watchdog.watch { try cpu.run() }
         if let reason = ChipsetCaller.otherReason(cpu) {
             throw UnexpectedOutcome(description: "exit \(reason) at \(String(address, radix: 16))")
         }
@@ -129,7 +129,7 @@ private enum ChipsetStep: CustomStringConvertible {
     }
 }
 
-@Suite(.enabled(if: hypervisors.contains(.kernel), "/dev/kvm is absent"))
+@Suite(.enabled(if: hypervisors.contains(.kernel), "/dev/kvm is absent"), .within(minutes: 20, long: 120))
 struct ChipsetOracleTests {
     private static let sequences = ProcessInfo.processInfo.environment["MARTLET_LONG_TESTS"] == nil ? 60 : 3000
     private static let length = 80

@@ -4,6 +4,7 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 extension Model {
@@ -86,7 +87,7 @@ extension Model {
     }
 }
 
-struct ControlRegisterOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct ControlRegisterOracleTests {
     /// MOV leaves the status flags undefined.
     private static let status: UInt64 = 0x8D5
     private static let levels: [(CaseMode, Int)] = [

@@ -3,6 +3,7 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 /// The instructions of a case, and what lies at its stack's top for them.
@@ -246,7 +247,7 @@ extension Model {
     fileprivate var operandPlace: UInt64 { mode16 ? state.general.rbx : state.general.rdi }
 }
 
-struct DebugOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct DebugOracleTests {
     private static let levels: [(CaseMode, Int)] = [
         (.real, 0), (.v86, 3), (.protected32, 0), (.protected32, 3), (.protected16, 0), (.compatibility, 0),
         (.compatibility, 3), (.long, 0), (.long, 0), (.long, 3),

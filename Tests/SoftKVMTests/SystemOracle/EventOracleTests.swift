@@ -2,9 +2,10 @@
 // kind of place. Intel SDM vol. 2, INT n, IRET; vol. 3, 6.10 to 6.14, 20.2 and 20.3.
 
 import KVMABI
+import TestLimits
 import Testing
 
-struct EventOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct EventOracleTests {
     private static let levels: [(CaseMode, Int)] =
         FarTransferOracleTests.levels + [(.v86, 3)]
 

@@ -2,9 +2,10 @@
 // every mode. Intel SDM vol. 2, JMP, CALL, RET; vol. 3, 5.8.
 
 import KVMABI
+import TestLimits
 import Testing
 
-struct FarTransferOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct FarTransferOracleTests {
     static let levels: [(CaseMode, Int)] = [
         (.protected32, 0), (.protected32, 1), (.protected32, 2), (.protected32, 3), (.protected16, 0),
         (.protected16, 3),

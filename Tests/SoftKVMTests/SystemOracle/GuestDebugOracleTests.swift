@@ -4,9 +4,10 @@
 import GuestMemory
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
-struct GuestDebugOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct GuestDebugOracleTests {
     private enum Left: Equatable {
         case debug(exception: UInt32, pc: UInt64, dr6: UInt64)
         case end

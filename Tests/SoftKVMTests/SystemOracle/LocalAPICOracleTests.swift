@@ -3,9 +3,10 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
-struct LocalAPICOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct LocalAPICOracleTests {
     /// Offset, the bits that can be written, and those that read as ones.
     private static let registers: [(offset: UInt64, writable: UInt32, ones: UInt32, name: String)] = [
         (0x80, 0xFF, 0, "TPR"), (0xD0, 0xFF00_0000, 0, "LDR"), (0xE0, 0xF000_0000, 0x0FFF_FFFF, "DFR"),

@@ -3,6 +3,7 @@
 import GuestMemory
 import KVM
 import KVMABI
+import TestSupport
 
 /// A vCPU of one hypervisor that executes `wrmsr` or `rdmsr`, and tells what the guest has seen.
 final class MSRCaller {
@@ -25,7 +26,7 @@ final class MSRCaller {
     let hypervisor: Hypervisor
     let machine: VirtualMachine
     var cpu: VirtualCPU
-    private let runaway: RunawayGuard
+    private let watchdog: Watchdog
     private static let both = Layout.target + 0x10
     private let memory: GuestMemory
     private let baseline: GuestMemory
@@ -38,7 +39,7 @@ final class MSRCaller {
         memory = try GuestMemory(size: Layout.size)
         try machine.addSlot(memory, at: 0)
         cpu = try machine.makeVirtualCPU()
-        runaway = RunawayGuard(cpu.kickHandle)
+        watchdog = Watchdog(cpu.kickHandle)
         try cpu.setCPUID(try cpuid ?? OracleMachine.cpuid())
         // At `code` wrmsr, at `target` rdmsr, at `both` wrmsr and rdmsr, each with the OUT that ends a run.
         try baseline.write([0x0F, 0x30] + Layout.end, at: Layout.code)
@@ -57,9 +58,7 @@ final class MSRCaller {
         state.special.apic_base = try cpu.specialRegisters().apic_base
         try cpu.setSpecialRegisters(state.special)
         try cpu.setGeneralRegisters(state.general)
-        runaway.begin()
-        try cpu.run()
-        runaway.end()
+        try watchdog.watch { try cpu.run() }
         if let reason = MSRCaller.otherReason(cpu) { return .other("exit \(reason)") }
         try cpu.complete()
         let registers = try cpu.generalRegisters()

@@ -3,9 +3,10 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
-struct MSROracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct MSROracleTests {
     private typealias Outcome = MSRCaller.Outcome
 
     /// The values that each MSR is written with, from what it held: each bit changed, edges of the canonical ranges, memory types.

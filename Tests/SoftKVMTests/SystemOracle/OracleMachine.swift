@@ -3,6 +3,7 @@
 import GuestMemory
 import KVM
 import KVMABI
+import TestSupport
 
 /// Why a case left its guest.
 enum CaseExit: Equatable, CustomStringConvertible {
@@ -31,7 +32,7 @@ final class OracleMachine {
     var cpu: VirtualCPU
     private var slot: MemorySlot
     private let comparesMSRs: Bool
-    private let runaway: RunawayGuard
+    private let watchdog: Watchdog
 
     init(_ hypervisor: Hypervisor, comparesMSRs: Bool, cpuid: [kvm_cpuid_entry2]? = nil) throws {
         let system = try System(hypervisor)
@@ -42,7 +43,7 @@ final class OracleMachine {
         slot = try machine.addSlot(memory, at: 0)
         cpu = try machine.makeVirtualCPU()
         self.comparesMSRs = comparesMSRs
-        runaway = RunawayGuard(cpu.kickHandle)
+        watchdog = Watchdog(cpu.kickHandle)
         try cpu.setCPUID(try cpuid ?? OracleMachine.cpuid())
     }
 
@@ -73,9 +74,7 @@ final class OracleMachine {
         }
         // Without the in-kernel APIC, CR8 goes in through the run area.
         cpu.cr8 = state.special.cr8
-        runaway.begin()
-        try cpu.run()
-        runaway.end()
+        try watchdog.watch { try cpu.run() }
         let exit = OracleMachine.exit(of: cpu)
         if case .out = exit { try cpu.complete() }
         return exit

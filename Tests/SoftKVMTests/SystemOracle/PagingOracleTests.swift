@@ -3,6 +3,7 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 /// The paging mode of a case.
@@ -83,7 +84,7 @@ struct Walk {
     }
 }
 
-struct PagingOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct PagingOracleTests {
     /// The fourth is IA-32e paging again, without pages of 1 GiB.
     @Test(arguments: 0..<4)
     func walks(_ number: Int) throws {

@@ -2,6 +2,7 @@
 // say of it. Intel SDM vol. 2, MOV, POP, LDS, LLDT, LTR, LAR, LSL, VERR, ARPL; vol. 3, 3.4.5 and 5.5 to 5.8.
 
 import KVMABI
+import TestLimits
 import Testing
 
 /// A selector and the descriptor that it names.
@@ -71,7 +72,7 @@ enum OracleDescriptor {
     }
 }
 
-struct SegmentLoadOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct SegmentLoadOracleTests {
     static let levels: [(CaseMode, Int)] = [
         (.protected32, 0), (.protected32, 1), (.protected32, 2), (.protected32, 3), (.protected16, 0),
         (.protected16, 3),

@@ -2,6 +2,7 @@
 // sizes. Intel SDM vol. 2, POP, LDS/LES/LFS/LGS/LSS; vol. 3, 6.8.3.
 
 import KVMABI
+import TestLimits
 import Testing
 
 extension Model {
@@ -28,7 +29,7 @@ extension Model {
     }
 }
 
-struct SegmentPopOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct SegmentPopOracleTests {
     private static let levels: [(CaseMode, Int)] = SegmentLoadOracleTests.levels + [(.real, 0), (.v86, 3)]
 
     private struct Register {

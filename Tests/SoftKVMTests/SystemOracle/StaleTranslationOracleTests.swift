@@ -3,6 +3,7 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 private enum Tables: CaseIterable {
@@ -120,7 +121,7 @@ private enum Change: Equatable {
     case readOnly
 }
 
-struct StaleTranslationOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct StaleTranslationOracleTests {
     /// MOV leaves the status flags undefined.
     private static let status: UInt64 = 0x8D5
     private static let page: UInt64 = 0xC000, otherPage: UInt64 = 0xD000

@@ -3,6 +3,7 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 extension Model {
@@ -80,7 +81,7 @@ extension Model {
     }
 }
 
-struct SystemCallOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct SystemCallOracleTests {
     private static let levels: [(CaseMode, Int)] = [
         (.real, 0), (.v86, 3), (.protected32, 0), (.protected32, 3), (.protected16, 0), (.protected16, 3),
         (.protected32, 1),

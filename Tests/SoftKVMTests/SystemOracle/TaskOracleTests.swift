@@ -2,9 +2,10 @@
 // refused, what is saved, and what a bad segment in the new TSS comes to. Intel SDM vol. 3, 7.2 to 7.4.
 
 import KVMABI
+import TestLimits
 import Testing
 
-struct TaskOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct TaskOracleTests {
     /// How the switch comes about.
     private enum Way: CaseIterable { case jump, call, gateJump, gateCall, int, exception, iret }
 

@@ -3,6 +3,7 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 /// What the manual says of a register. `writable` is nil where it can't be written.
@@ -42,7 +43,7 @@ private struct Register {
     }
 }
 
-struct X2APICOracleTests {
+@Suite(.within(minutes: 20, long: 120)) struct X2APICOracleTests {
     private static let enabled: UInt64 = 0xFEE0_0900, extended: UInt64 = 0xFEE0_0D00, disabled: UInt64 = 0xFEE0_0100
 
     private static func make(_ hypervisor: Hypervisor) throws -> MSRCaller {
