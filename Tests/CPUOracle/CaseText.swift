@@ -7,6 +7,9 @@ public enum CaseText {
         var lines = ["mode \(test.mode.codeSize * 8)", "code \(hex(test.code))"]
         if let listing = listing(test) { lines += listing.map { "# \($0)" } }
         func line(_ name: String, _ value: UInt64) { lines.append("\(name) \(String(value, radix: 16))") }
+        for range in test.ignored {
+            lines.append("ignored \(String(range.lowerBound, radix: 16)) \(String(range.upperBound, radix: 16))")
+        }
         line("background", UInt64(test.background))
         line("offset", UInt64(test.codeOffset))
         line("rip", test.state.rip)
@@ -42,6 +45,9 @@ public enum CaseText {
                     return nil
                 }
                 test.mode = mode
+            case "ignored":
+                guard words.count == 3, let end = UInt32(words[2], radix: 16), value < end else { return nil }
+                test.ignored.append(UInt32(value)..<end)
             case "background": test.background = UInt32(truncatingIfNeeded: value)
             case "offset": test.codeOffset = UInt32(truncatingIfNeeded: value)
             case "rip": test.state.rip = value

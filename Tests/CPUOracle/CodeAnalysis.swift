@@ -100,6 +100,17 @@ public struct CodeAnalysis {
     }
 }
 
+extension OracleCase {
+    /// The instruction at which the case has ended. A jump may have gone between those that were meant.
+    func instruction(at rip: UInt64) -> Instruction? {
+        let offset = Int(truncatingIfNeeded: Int64(bitPattern: rip &- state.rip))
+        guard code.indices.contains(offset) else { return nil }
+        let bytes = code[offset...].prefix(15) + [UInt8](repeating: OracleWindows.filler, count: 14)
+        return try? Decoder.decode(
+            Array(bytes), codeSize: CodeSize(rawValue: mode.codeSize), vendor: CodeAnalysis.vendor)
+    }
+}
+
 /// What is undefined at the end of the way that execution has taken.
 struct PathAnalysis {
     private(set) var undefined: RFLAGS = []

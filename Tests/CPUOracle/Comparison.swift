@@ -8,6 +8,8 @@ struct Comparison {
     var differences: [String] = []
     /// The two can't be compared: a system call, a case that ran too long or killed its process.
     var inconclusive = false
+    /// The two differ as models do.
+    var choice: ModelChoice?
 
     private static let flags: RFLAGS = [.CF, .PF, .AF, .ZF, .SF, .OF, .DF, .NT, .AC, .ID]
 
@@ -31,6 +33,11 @@ struct Comparison {
             inconclusive = true
             return
         }
+        choice = ModelChoice.explaining(test, native: native, guest: guest)
+        guard choice == nil else {
+            inconclusive = true
+            return
+        }
         func note(_ name: String, _ a: UInt64, _ b: UInt64) {
             differences.append("\(name) \(String(a, radix: 16)), not \(String(b, radix: 16))")
         }
@@ -44,7 +51,7 @@ struct Comparison {
             var mask = UInt32.max
             if native.vector == 14 {
                 if native.faultAddress != guest.faultAddress,
-                    Comparison.instruction(test, at: native.state.rip).map(Comparison.isInPieces) != true
+                    test.instruction(at: native.state.rip).map(Comparison.isInPieces) != true
                 {
                     note("cr2", guest.faultAddress, native.faultAddress)
                 }
@@ -93,7 +100,7 @@ struct Comparison {
 
     /// Whether a case ended with #GP at an instruction that loads MXCSR.
     private static func loadsMXCSR(_ test: OracleCase, _ end: OracleEnd) -> Bool {
-        guard end.vector == 13, let instruction = instruction(test, at: end.state.rip) else { return false }
+        guard end.vector == 13, let instruction = test.instruction(at: end.state.rip) else { return false }
         return [.ldmxcsr, .vldmxcsr, .fxrstor].contains(instruction.mnemonic)
     }
 
@@ -113,7 +120,7 @@ struct Comparison {
     private static func isOfEitherOperand(_ test: OracleCase, _ a: OracleEnd, _ b: OracleEnd) -> Bool {
         let faults: Set<UInt32> = [12, 13, 14, 17]
         guard a.state.rip == b.state.rip, faults.contains(a.vector), faults.contains(b.vector),
-            let instruction = instruction(test, at: a.state.rip)
+            let instruction = test.instruction(at: a.state.rip)
         else { return false }
         switch instruction.mnemonic {
         // FXSAVE and FXRSTOR may be #GP for their alignment.
@@ -127,7 +134,7 @@ struct Comparison {
     /// exception of one of the several steps of DPPS and DPPD.
     private static func isOpen(_ test: OracleCase, _ end: OracleEnd) -> Bool {
         if end.vector == 14, isEmulated(test, at: end.state.rip) { return true }
-        guard end.vector == 1 || end.vector == 19, let instruction = instruction(test, at: end.state.rip) else {
+        guard end.vector == 1 || end.vector == 19, let instruction = test.instruction(at: end.state.rip) else {
             return false
         }
         return end.vector == 1
@@ -137,22 +144,13 @@ struct Comparison {
     /// Whether Linux answers for the processor, which has UMIP refuse it: the page fault is made up then, and its error code
     /// says nothing of the page.
     private static func isEmulated(_ test: OracleCase, at rip: UInt64) -> Bool {
-        guard let instruction = instruction(test, at: rip) else { return false }
+        guard let instruction = test.instruction(at: rip) else { return false }
         return [.sldt, .str, .sgdt, .sidt, .smsw].contains(instruction.mnemonic)
     }
 
     /// Flags of MXCSR that an instruction which raised #XM leaves to the processor: PE beside an overflow or underflow.
     private static func undecidedFlags(_ end: OracleEnd) -> UInt64 {
         end.state.xsave[3] & ~(end.state.xsave[3] >> 7) & 0x18 != 0 ? 0x20 : 0
-    }
-
-    /// The instruction at which a case ended. A jump may have gone between those that were meant.
-    private static func instruction(_ test: OracleCase, at rip: UInt64) -> Instruction? {
-        let offset = Int(truncatingIfNeeded: Int64(bitPattern: rip &- test.state.rip))
-        guard test.code.indices.contains(offset) else { return nil }
-        let code = test.code[offset...].prefix(15) + [UInt8](repeating: OracleWindows.filler, count: 14)
-        return try? Decoder.decode(
-            Array(code), codeSize: CodeSize(rawValue: test.mode.codeSize), vendor: CodeAnalysis.vendor)
     }
 
     /// Whether the instruction that faulted accesses a state image or ten bytes: which of them is looked at first is no one's to
@@ -166,7 +164,7 @@ struct Comparison {
 
     /// What POPA may have loaded before it faulted: it is executed again from the same ESP, whatever they hold.
     private static func poppedBeforeFault(_ test: OracleCase, _ end: OracleEnd) -> Set<Int> {
-        guard [12, 13, 14, 17].contains(end.vector), let instruction = instruction(test, at: end.state.rip),
+        guard [12, 13, 14, 17].contains(end.vector), let instruction = test.instruction(at: end.state.rip),
             instruction.mnemonic == .popa
         else { return [] }
         return [0, 1, 2, 3, 5, 6, 7]
@@ -175,7 +173,7 @@ struct Comparison {
     /// Destination and mask of a gather that faulted: elements beyond the one that faulted may have been gathered already.
     /// Intel SDM vol. 2, VPGATHERDD.
     private static func faultedGather(_ test: OracleCase, _ end: OracleEnd) -> Set<Int> {
-        guard end.vector == 14 || end.vector == 13, let instruction = instruction(test, at: end.state.rip),
+        guard end.vector == 14 || end.vector == 13, let instruction = test.instruction(at: end.state.rip),
             instruction.opcodeRow.vsib
         else { return [] }
         var registers: Set<Int> = []

@@ -20,9 +20,9 @@ public enum NativeRows {
         case .callFar, .jmpFar, .retFar, .les, .lds, .lss, .lfs, .lgs:
             return "needs descriptors: SystemTransferTests"
         case .fxsave, .fnsave, .fnstenv:
-            return "the host's MXCSR_MASK, and the selectors of the last x87 instruction: FloatingPointMemoryTests"
+            return "but for what the host saves of its own, in CPUOracleTests/stateImages"
         case .xsave, .xsavec, .xsaveopt, .xrstor, .xsaves, .xrstors:
-            return "the host has more state components: FloatingPointMemoryTests"
+            return "of the components that guests have, in CPUOracleTests/stateImages"
         default: break
         }
         for index in 0..<Int(row.operandCount) {

@@ -89,7 +89,8 @@ public final class OracleRunner {
         undecided = nil
         let end = guest.run(test)
         let nativeEnd = unsafe native.region.end(batch, number).pointee
-        let memory = unsafe guest.differences(from: UnsafeRawPointer(native.region.image(batch, number)))
+        let memory = unsafe guest.differences(
+            from: UnsafeRawPointer(native.region.image(batch, number)), ignoring: test.ignored)
         var comparison = Comparison(test, native: nativeEnd, guest: end, memory: memory)
         // A jump may have gone between the instructions that were meant, to others that leave flags undefined or read such. Not
         // where a trap ended the case: steps take its place.
@@ -102,6 +103,10 @@ public final class OracleRunner {
                 undecided = test.cutOff(at: offset)
                 (comparison.differences, comparison.inconclusive) = ([], true)
             }
+        }
+        // What led up to a model's own choice is compared by itself.
+        if comparison.choice != nil {
+            undecided = test.cutOff(at: Int(truncatingIfNeeded: nativeEnd.state.rip &- test.mode.codeStart))
         }
         tally.cases += 1
         if comparison.inconclusive { tally.inconclusive += 1 }

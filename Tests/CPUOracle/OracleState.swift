@@ -59,6 +59,8 @@ public struct OracleCase: Sendable, Equatable {
     /// Where the code lies in its window; it begins there.
     public var codeOffset: UInt32 = 0
     public var code: [UInt8] = []
+    /// Offsets in the data window whose bytes are no one's to say.
+    public var ignored: [Range<UInt32>] = []
 
     public init() {}
 

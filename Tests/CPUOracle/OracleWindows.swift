@@ -24,7 +24,10 @@ public enum OracleWindows {
     public static let filler: UInt8 = 0xF4
 
     /// How many patterns there are.
-    public static let backgroundCount = 16
+    public static let backgroundCount = 17
+    /// The last one: runs of two bytes, so that strings are equal for a while.
+    static let runs: UInt32 = 16
+    static let runBytes: [UInt8] = [7, 9]
 
     /// A pattern of memory: numbers of every kind that instructions care for. The one for the page that is not writable is 0's
     /// beginning.
@@ -32,6 +35,12 @@ public enum OracleWindows {
         var random = OracleRandom(seed: 0x5EED + UInt64(number))
         var bytes: [UInt8] = []
         bytes.reserveCapacity(imageSize)
+        if number == runs {
+            while bytes.count < imageSize {
+                bytes += [UInt8](repeating: random.pick(runBytes), count: 1 + random.below(96))
+            }
+            return Array(bytes.prefix(imageSize))
+        }
         while bytes.count < imageSize {
             let word = number == 0 ? 0 : random.value()
             for shift in stride(from: 0 as UInt64, to: 64, by: 8) {

@@ -36,32 +36,13 @@ public struct SystematicCases {
             (encoder.wildness, encoder.recklessness) = (8, 8)
             guard let instruction = encoder.encode(number, form, &random) else { continue }
             var test = StateGenerator.make(mode, &random)
-            arrange(&test, OpcodeTable.rows[number], form)
             test.code = instruction.placed(at: test.state.rip)
+            RareStates.arrange(&test, OpcodeTable.rows[number], &random)
             // Undefined flags of a single instruction are masked; those that it reads are defined here.
             counts[number] += 1
             return test
         }
         return nil
-    }
-
-    /// What random states hardly ever have, in half of the cases: strings whose elements lie across the border of two pages, in
-    /// both directions; memory that holds what CMPXCHG and its kin expect, under an upper half of RAX that is to stay.
-    private mutating func arrange(_ test: inout OracleCase, _ row: OpcodeRow, _ form: RowEncoder.Form) {
-        let isString = RowEncoder.isString(row)
-        if isString { test.state.registers[1] &= 0x3F }
-        guard random.chance(50) else { return }
-        if isString {
-            for index in [6, 7] {
-                let offset = OracleWindows.page - 32 + random.below(64)
-                test.state.registers[index] = test.mode.dataStart + UInt64(offset)
-            }
-            test.state.rflags = test.state.rflags & ~RFLAGS.DF.rawValue | (random.chance(50) ? RFLAGS.DF.rawValue : 0)
-        }
-        if [.cmpxchg, .cmpxchg8b, .cmpxchg16b].contains(row.mnemonic) {
-            test.background = 0
-            for index in [0, 2] { test.state.registers[index] &= form.w ? 0 : ~0xFFFF_FFFF }
-        }
     }
 }
 
@@ -73,7 +54,8 @@ public enum InstructionReport {
             "Made by `make instructions`. A line is a row of the opcode table. Its count is of single instructions in every form",
             "that it has (operand kinds, prefixes, vector lengths, 64-, 32- and 16-bit code), executed by the host's own processor and",
             "by the interpreter from the same states, and equal in registers, flags, FPU and vector state, memory and fault. Random",
-            "sequences of them are compared by `make fuzz-cpu`. What user level can't show names its tests.", "",
+            "sequences of them are compared by `make fuzz-cpu`. What user level can't show names its tests. Rows with a star have a",
+            "situation in which [models differ](#where-models-differ).", "",
         ]
         for kind in [OpcodeClass.integer, .system, .x87, .mmx, .sse, .vex] {
             lines += ["## \(title(kind))", "", "| encoding | instruction | compared natively |", "|---|---|---|"]
@@ -81,11 +63,28 @@ public enum InstructionReport {
                 let elsewhere = NativeRows.elsewhere(row)
                 let count = counts[number] > 0 ? "\(counts[number])" : ""
                 let what = [count, elsewhere ?? ""].filter { !$0.isEmpty }.joined(separator: "; ")
-                lines.append("| \(encoding(row)) | \(row.mnemonic.rawValue) | \(what) |")
+                let star = ModelChoice.all.contains { $0.mnemonics.contains(row.mnemonic) } ? "*" : ""
+                lines.append("| \(encoding(row)) | \(row.mnemonic.rawValue)\(star) | \(what) |")
             }
             lines.append("")
         }
-        return lines.joined(separator: "\n")
+        return (lines + choices).joined(separator: "\n")
+    }
+
+    /// What each model may choose, from the oracle's own table.
+    private static var choices: [String] {
+        var lines = [
+            "## Where models differ", "",
+            "The host may do any of these, and what led up to it is compared; a further outcome is a finding. The first one is the",
+            "interpreter's on every host (`CPUOracleTests/ourChoices`).", "",
+            "| instructions | situation | outcomes | why |", "|---|---|---|---|",
+        ]
+        for choice in ModelChoice.all {
+            let names = choice.mnemonics.map(\.rawValue).joined(separator: ", ")
+            let outcomes = choice.outcomes.map { "\($0.behaviour) (\($0.seenOn))" }.joined(separator: "; or ")
+            lines.append("| \(names) | \(choice.situation) | \(outcomes) | \(choice.reason) |")
+        }
+        return lines + [""]
     }
 
     private static func title(_ kind: OpcodeClass) -> String {

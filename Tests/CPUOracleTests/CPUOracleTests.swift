@@ -1,11 +1,13 @@
-import CPUOracle
 import Glibc
 import KVM
+import TestLimits
 import Testing
 import X86
 
+@testable import CPUOracle
+
 /// The interpreter against the host's own CPU, at user level: see docs/processor.md, "How it is checked".
-@Suite(.serialized) struct CPUOracleTests {
+@Suite(.serialized, .within(minutes: 20, long: 120)) struct CPUOracleTests {
     /// Seconds that MARTLET_LONG_TESTS gives to each of the long ones; nil in ordinary runs.
     static let longSeconds: Double? = unsafe getenv("MARTLET_LONG_TESTS").flatMap {
         unsafe Double(String(cString: $0))
@@ -92,6 +94,12 @@ import X86
         #expect(tally.inconclusive * 100 < tally.cases)
     }
 
+    @Test(arguments: OracleCase.Mode.allCases) func stateImages(_ mode: OracleCase.Mode) throws {
+        var cases = ImageCases(seed: 17, mode: mode, count: CPUOracleTests.longSeconds == nil ? 4000 : 200_000)
+        let tally = try expectAgreement(mode) { cases.next() }
+        #expect(tally.cases >= 4000 && tally.inconclusive * 20 < tally.cases)
+    }
+
     /// What was found once and mended stays so: a file each in Cases.
     @Test func keptCases() throws {
         let runner = try runner()
@@ -104,6 +112,37 @@ import X86
             count += 1
         }
         #expect(count > 10)
+    }
+
+    /// Where models differ the interpreter does the same on every host.
+    @Test(arguments: ModelChoice.all) func ourChoices(_ choice: ModelChoice) throws {
+        let test = try #require(CaseText.read(choice.example))
+        let end = try GuestExecutor(on: .software).run(test)
+        #expect(ModelChoice.Ending(end, of: test) == choice.outcomes[0].end, "\(choice.situation)")
+    }
+
+    /// A host may do what a model was seen to do, and nothing else.
+    @Test(arguments: ModelChoice.all) func aModelMayDoWhatModelsDo(_ choice: ModelChoice) throws {
+        let test = try #require(CaseText.read(choice.example))
+        let ours = try GuestExecutor(on: .software).run(test)
+        func comparison(_ end: ModelChoice.Ending) -> Comparison {
+            var native = ours
+            native.vector = end.vector
+            native.state.rip = test.state.rip &+ end.offset
+            if let address = end.faultAddress { native.faultAddress = address } else { native.errorCode = 0 }
+            return Comparison(test, native: native, guest: ours, memory: [])
+        }
+        for (number, outcome) in choice.outcomes.enumerated() {
+            let comparison = comparison(outcome.end)
+            #expect(
+                comparison.differences.isEmpty && (comparison.choice != nil) == (number > 0), "\(outcome.behaviour)")
+        }
+        var neither = choice.outcomes[0].end
+        neither.vector = 6
+        #expect(!comparison(neither).differences.isEmpty)
+        neither = choice.outcomes[1].end
+        neither.offset += 7
+        #expect(!comparison(neither).differences.isEmpty)
     }
 
     /// The text form loses nothing.

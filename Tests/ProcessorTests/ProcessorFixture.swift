@@ -1,15 +1,15 @@
 import Glibc
 import GuestMemory
 import Synchronization
+import TestSupport
 import X86
 
 @testable import Processor
 
-/// A processor in 64-bit mode at privilege level 0 whose linear addresses are the host's own: what it executes and what the host
-/// executes natively see the same memory at the same addresses.
+/// A processor in 64-bit mode at privilege level 0 whose linear addresses are the host's own.
 ///
 /// SAFETY: `base` is a mapping of `size` bytes that lives as long as the process.
-@safe final class ProcessorFixture: ProcessorHost {
+@safe final class ProcessorFixture: StubHost {
     static let size = 16 << 20
     static let codeOffset: UInt64 = 0x1_0000
     static let stackOffset: UInt64 = 0x2_8000
@@ -27,7 +27,7 @@ import X86
     var stack: UInt64 { base + ProcessorFixture.stackOffset }
     var data: UInt64 { base + ProcessorFixture.dataOffset }
 
-    init() {
+    override init() {
         let number = ProcessorFixture.instances.wrappingAdd(1, ordering: .relaxed).oldValue
         // A place of its own in a part of the address space that nothing else uses; 1 GiB aligned.
         base = 0x2000_0000_0000 + number << 30
@@ -43,6 +43,7 @@ import X86
             unsafe MemoryRegion(
                 base: 0, size: UInt64(ProcessorFixture.size), host: place, readOnly: false, slot: 0, pages: pages)
         ])
+        super.init()
         let processor = VirtualProcessor(memory: memory, host: self)
         created = processor
         mapMemory()
@@ -131,28 +132,15 @@ import X86
         return exit
     }
 
-    // MARK: ProcessorHost: no devices, nothing to answer
+    // MARK: ProcessorHost
 
-    func readMMIO(_ address: UInt64, size: Int) -> UInt64? { nil }
-    func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool { false }
-    func readPort(_ port: UInt16, size: Int) -> UInt32? { nil }
-    func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool { false }
-    func readMSR(_ index: UInt32) -> MSRAnswer { .invalid }
-    func writeMSR(_ index: UInt32, _ value: UInt64) -> MSRAnswer { .invalid }
-    func allowsMSR(_ index: UInt32, write: Bool) -> Bool { true }
     /// What the hypervisor does while it answers CPUID.
     var onCPUID: () -> Void = {}
-    func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
+    override func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
         onCPUID()
         return (0, 0, 0, 0)
     }
-    var timeStampCounter: UInt64 = 0
-    var taskPriority: UInt8 = 0
-    func acknowledgeInterrupt() -> UInt8? { nil }
-    func hypercall() -> Bool { true }
-    func codeChanged() {}
-    func newCodePage() -> Bool { false }
-    func exclusively(_ body: () -> Void) { body() }
+    override func hypercall() -> Bool { true }
 }
 
 extension Optional {
@@ -163,12 +151,10 @@ extension Optional {
     }
 }
 
-/// General registers and flags, as the native runner lays them out.
+/// General registers and flags.
 struct RegisterImage: Equatable {
     var registers = InlineArray<16, UInt64>(repeating: 0)
     var flags: UInt64 = 2
-    /// Where the native runner keeps its own stack pointer.
-    var saved: UInt64 = 0
 
     subscript(number: UInt8) -> UInt64 {
         get { registers[Int(number & 15)] }
