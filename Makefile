@@ -36,10 +36,14 @@ test: ## Run the tests, with guests booted in release mode
 
 # One after the other: those that run for minutes would keep the others from the few threads that there are, and two vCPUs'
 # order of memory shows best with a processor for each.
-test-long: ## Run the tests, the heavy ones among them: some hours
+test-long: ## Run what has no result yet of all tests, heavy ones too: hours, or minutes with PART=3/16; STATUS=1 says what is missing
+ifdef STATUS
+	@PART=$(PART) scripts/test-long --status
+else
 	@scripts/setup long
 	@scripts/fetch-guests long
-	MARTLET_LONG_TESTS=1 $(TEST) --no-parallel
+	@PART=$(PART) scripts/test-long $(TEST)
+endif
 
 # The preload library lives in other programs' processes: it brings Swift's runtime along, and shows them nothing else.
 BUILD = swift build -c release -Xswiftc -static-stdlib -Xlinker --version-script=$(CURDIR)/Sources/Preload/exports.map
@@ -58,6 +62,7 @@ lint: ## Check imports, layout, and that the list of planted bugs fits the sourc
 	@scripts/mutants/run --check
 	swift build --explicit-target-dependency-import-check error
 	swift format lint --strict --recursive --parallel Sources Tests Fuzzers/Sources Package.swift Fuzzers/Package.swift
+	@scripts/lint-suites
 
 format: ## Lay out the sources
 	swift format --in-place --recursive --parallel Sources Tests Fuzzers/Sources Package.swift Fuzzers/Package.swift
@@ -88,7 +93,7 @@ mutants: ## Plant bugs of our own list, and say which of them the tests don't se
 UNSANITIZED = --skip BootTests --skip slotMemory --skip memoryThatGoes --skip CPUOracleTests --skip PreloadTests --disable-xctest
 # - By the thread sanitizer also tests of one processor on one thread, where it has nothing to see: those that need memory at an
 #   address of their own, which it keeps for itself, and the random ones, which it makes too slow.
-UNTHREADED = --skip IntegerOracleTests --skip IntegerProgramTests --skip FloatingPoint --skip HostileGuestTests
+UNTHREADED = --skip IntegerProgramTests --skip HostileGuestTests
 
 SANITIZED_TEST = TSAN_OPTIONS=report_thread_leaks=0 LSAN_OPTIONS="suppressions=$(CURDIR)/scripts/address-sanitizer.supp" \
 	swift test --sanitize=$(SANITIZER) --scratch-path .build-$(SANITIZER) --disable-xctest \
@@ -115,7 +120,7 @@ fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS; fin
 fuzz-client: setup ## Let hostile clients at each interface, one after the other, for SECONDS each, from SEED
 	@[ "$(SANITIZER)" != thread ] || { mkdir -p .build-thread && \
 		clang -O -Wall -Wextra -Werror -c scripts/thread-sanitizer.c -o .build-thread/mutex.o; }
-	MARTLET_ALONE=1 MARTLET_LONG_TESTS=$(SECONDS) $(if $(SEED),MARTLET_SEED=$(SEED)) \
+	MARTLET_LONG_TESTS=$(SECONDS) $(if $(SEED),MARTLET_SEED=$(SEED)) \
 		$(if $(SANITIZER),$(SANITIZED_TEST) --skip PreloadTests,$(TEST)) --filter HostileClientTests --no-parallel
 
 instructions: setup ## Write docs/instructions.md: what shows each instruction right

@@ -2,16 +2,22 @@
 // atomic by themselves. Intel SDM vol. 3, 8.1.1 and 8.1.2.
 
 import KVM
+import TestLimits
 import Testing
 
-@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20, long: 120))
 struct LitmusAtomicityTests {
-    @Test(arguments: LitmusAtomicityTests.all, hypervisors)
-    func nothingIsLost(_ litmus: Litmus, _ hypervisor: Hypervisor) throws {
-        try litmus.check(on: hypervisor)
-    }
+    @Test(arguments: LitmusAtomicityTests.counters, hypervisors)
+    func noCountIsLost(_ litmus: Litmus, _ hypervisor: Hypervisor) throws { try litmus.check(on: hypervisor) }
 
-    static let all = counters + misaligned + pairs + locks + torn
+    @Test(arguments: LitmusAtomicityTests.misaligned, hypervisors)
+    func noneIsLostAcrossABorder(_ litmus: Litmus, _ hypervisor: Hypervisor) throws { try litmus.check(on: hypervisor) }
+
+    @Test(arguments: LitmusAtomicityTests.pairs + LitmusAtomicityTests.locks, hypervisors)
+    func pairsAndLocksHold(_ litmus: Litmus, _ hypervisor: Hypervisor) throws { try litmus.check(on: hypervisor) }
+
+    @Test(arguments: LitmusAtomicityTests.torn, hypervisors)
+    func nothingIsTorn(_ litmus: Litmus, _ hypervisor: Hypervisor) throws { try litmus.check(on: hypervisor) }
 
     /// How often each vCPU changes the place in a round.
     private static let turns = 50

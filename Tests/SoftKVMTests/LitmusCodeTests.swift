@@ -2,14 +2,19 @@
 // on the other side a serialising instruction. Intel SDM vol. 3, 8.1.3.
 
 import KVM
+import TestLimits
 import Testing
 
-@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.serialized, .enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20, long: 120))
 struct LitmusCodeTests {
-    @Test(arguments: LitmusCodeTests.all, hypervisors)
-    func whatWasWrittenIsExecuted(_ litmus: Litmus, _ hypervisor: Hypervisor) throws {
-        try litmus.check(on: hypervisor)
-    }
+    @Test(arguments: LitmusCodeTests.sequences, hypervisors)
+    func whatIsToldOfIsExecuted(_ litmus: Litmus, _ hypervisor: Hypervisor) throws { try litmus.check(on: hypervisor) }
+
+    @Test(arguments: LitmusCodeTests.stores, hypervisors)
+    func whatIsStoredIsExecuted(_ litmus: Litmus, _ hypervisor: Hypervisor) throws { try litmus.check(on: hypervisor) }
+
+    @Test(arguments: LitmusCodeTests.routines, hypervisors)
+    func noStaleCodeStays(_ litmus: Litmus, _ hypervisor: Hypervisor) throws { try litmus.check(on: hypervisor) }
 
     /// Returns the operand of its MOV, which is stored over.
     private static let routine = "align 4096\nroutine: mov eax, 0\nret\n"
@@ -44,7 +49,8 @@ struct LitmusCodeTests {
     private static let store = "mov [routine + 1], r15d\n"
     private static let flag = "\nmov [Y], r15d"
 
-    static let all = [
+    /// How the reader is told, and by what it serialises.
+    private static let sequences = [
         crossModifying("one store", store + flag),
         // Both between the reader's calls, in one block of the writer's.
         crossModifying(
@@ -53,6 +59,10 @@ struct LitmusCodeTests {
         crossModifying("IRETQ", store + flag, serialising: iret),
         crossModifying("MOV to CR3", store + flag, serialising: "mov rax, cr3\nmov cr3, rax"),
         crossModifying("INVLPG of another page", store + flag, serialising: "invlpg [X]"),
+    ]
+
+    /// What stores, and where.
+    private static let stores = [
         crossModifying("LOCK XCHG as the store", "mov eax, r15d\nxchg [routine + 1], eax" + flag),
         crossModifying(
             "a string instruction as the store",
@@ -79,6 +89,9 @@ struct LitmusCodeTests {
             "data beside the code",
             "mov ecx, 32\n.data: mov [routine + 64 + rcx * 8], rcx\ndec ecx\njnz .data\n" + store + flag,
             data: routine + "times 64 dq 0\n"),
+    ]
+
+    private static let routines = [
         // The writer runs the code too, and sees what it has written at once.
         Litmus(
             name: "code that changes itself, and is executed by two",
