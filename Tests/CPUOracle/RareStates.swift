@@ -62,8 +62,17 @@ enum RareStates {
         test.state.registers[Int(number)] = test.state.registers[Int(number)] & ~mask | offset & mask
     }
 
-    /// A dividend that is not much longer than a word, so that the quotient fits.
+    /// A dividend that is not much longer than a word, so that the quotient fits; or one whose quotient is the most negative.
     private static func dividend(_ test: inout OracleCase, _ instruction: Instruction, _ random: inout OracleRandom) {
+        if case .register(let number, let size) = instruction.operands[0], size > 1, number != 0, number != 2,
+            random.chance(25)
+        {
+            let isOne = random.chance(50)
+            test.state.registers[Int(number)] = isOne ? 1 : .max
+            test.state.registers[0] = 1 << (UInt64(size) * 8 - 1)
+            test.state.registers[2] = isOne ? .max : 0
+            return
+        }
         switch instruction.operands[0] {
         case .memory(1), .register(_, 1), .highByte: test.state.registers[0] &= 0x3FF
         default:

@@ -1,10 +1,11 @@
+import TestLimits
 import Testing
 import X86
 
 @testable import Processor
 
 /// The last offsets inside a segment and the first ones outside, for each direction and width. Intel SDM vol. 3, 5.3.
-@Suite struct SystemLimitTests {
+@Suite(.within(minutes: 20)) struct SystemLimitTests {
     struct Case: CustomTestStringConvertible {
         var attributes: UInt16
         var limit: UInt32

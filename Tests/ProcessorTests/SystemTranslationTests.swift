@@ -1,11 +1,12 @@
 import GuestMemory
+import TestLimits
 import Testing
 import X86
 
 @testable import Processor
 
 /// What a translation that is kept remembers, and what it must not keep. Intel SDM vol. 3, 4.6, 4.8 and 4.10.
-@Suite struct SystemTranslationTests {
+@Suite(.within(minutes: 20)) struct SystemTranslationTests {
     enum Mode: CaseIterable { case legacy, long }
     private static let linear: UInt64 = 0x40_0000, table: UInt64 = SystemMachine.tables + 0x3000
 
