@@ -11,8 +11,38 @@ extension Instruction {
 
     /// Transfers control, or may.
     public var isBranch: Bool { opcodeRow.isBranch }
-    /// A decoded block must end here.
-    public var endsBlock: Bool { opcodeRow.endsBlock }
+
+    /// Whether a block of code of this size must end here.
+    public func endsBlock(in codeSize: CodeSize) -> Bool {
+        switch opcodeRow.flow {
+        case .straight, .conditional: false
+        case .branch, .boundary: true
+        case .segment:
+            switch operands[0] {
+            // Interrupts wait behind it, and the stack's width is part of the mode; in 32-bit code so is whether data is flat.
+            case .segment(.ss): true
+            case .segment(.ds), .segment(.es): codeSize == .bits32
+            default: false
+            }
+        }
+    }
+
+    /// Whether memory is accessed: by an operand, or beside the operands.
+    public var accessesMemory: Bool {
+        switch opcodeRow.memoryUse {
+        case .implicit: return true
+        case .none: return false
+        case .operands:
+            for index in 0..<Int(operandCount) {
+                switch operands[index] {
+                case .memory(let size) where size > 0: return true
+                case .stringSource, .stringDestination: return true
+                default: break
+                }
+            }
+            return false
+        }
+    }
 
     /// `memory` is an operand: by ModRM or as an absolute offset; not the implicit ones of string instructions.
     public var hasMemoryOperand: Bool { memoryOperandIndex != nil }

@@ -36,8 +36,7 @@ public struct OpcodeRow: Sendable {
     public var only64Bit = false
     /// #UD in real and virtual-8086 mode.
     public var onlyProtected = false
-    /// #GP(0) unless CPL is 0.
-    public var privileged = false
+    public var privilege = Privilege.none
     /// LOCK is allowed on the form with a memory destination.
     public var lockable = false
     /// The memory operand is a vector of addresses.
@@ -58,13 +57,15 @@ public struct OpcodeRow: Sendable {
     public var flagsUndefined: RFLAGS = []
     /// With some counts (0) the flags stay as they were.
     public var flagsMayBeKept = false
-    /// Transfers control.
-    public var isBranch = false
-    /// Execution must not simply go on to the next instruction of a decoded block: a branch, or a change of mode, translation,
-    /// segment or interruptibility.
-    public var endsBlock = false
+    public var flow = Flow.straight
+    public var memoryUse = MemoryUse.operands
 
     public init() {}
+
+    /// Not for CPL 1 to 3.
+    public var privileged: Bool { privilege == .supervisor || privilege == .hidden }
+    /// Transfers control, or may.
+    public var isBranch: Bool { flow == .branch || flow == .conditional }
 
     /// A memory operand of the full vector width must be aligned to it, else #GP(0).
     public var requiresAlignment: Bool {
@@ -113,6 +114,43 @@ public enum OperandSizeRule: UInt8, Sendable {
     case default64
     /// Always 64 bits in 64-bit mode.
     case forced64
+}
+
+/// Who may execute an instruction. Intel SDM vol. 3, 5.9; vol. 1, 19.5.1.
+public enum Privilege: UInt8, Sendable {
+    case none
+    /// CPL 0; else #GP(0).
+    case supervisor
+    /// CPL 0; else #UD.
+    case hidden
+    /// CPL up to IOPL; else #GP(0), unless the I/O permission map or virtual interrupts allow it.
+    case inputOutput
+    /// CPL 0, and others by a bit of CR4 (TSD, PCE, UMIP); else #GP(0).
+    case control
+}
+
+/// Where execution goes on behind an instruction.
+public enum Flow: UInt8, Sendable {
+    /// At the next one.
+    case straight
+    /// At the next one, or elsewhere.
+    case conditional
+    /// Elsewhere.
+    case branch
+    /// At the next one, for which mode, translation, code bytes or interruptibility may be others: not in one decoded block.
+    case boundary
+    /// So, where decoded code depends on the segment register that is loaded.
+    case segment
+}
+
+/// Which memory an instruction accesses, and may fault on.
+public enum MemoryUse: UInt8, Sendable {
+    /// Its operands that are in memory.
+    case operands
+    /// The stack, a descriptor table, an image, or what an implicit register points to.
+    case implicit
+    /// None, though an operand may name some.
+    case none
 }
 
 public enum OpcodeClass: UInt8, Sendable {

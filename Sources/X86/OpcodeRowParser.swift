@@ -296,11 +296,16 @@ struct OpcodeRowParser {
         case "i64": row.invalidIn64Bit = true
         case "o64": row.only64Bit = true
         case "prot": row.onlyProtected = true
-        case "cpl0": row.privileged = true
-        case "end": row.endsBlock = true
-        case "br":
-            row.isBranch = true
-            row.endsBlock = true
+        case "cpl0": row.privilege = .supervisor
+        case "cpl0ud": row.privilege = .hidden
+        case "iopl": row.privilege = .inputOutput
+        case "cr4": row.privilege = .control
+        case "br": row.flow = .branch
+        case "cond": row.flow = .conditional
+        case "end": row.flow = .boundary
+        case "seg": row.flow = .segment
+        case "mem": row.memoryUse = .implicit
+        case "nomem": row.memoryUse = .none
         case "unal": row.unalignedAllowed = true
         case "vsib": row.vsib = true
         case "v=branch66": row.vendorDifference = .branch66

@@ -196,7 +196,7 @@ extension OpcodeTable {
         8A /r                      | mov         | Gb,Eb         |
         8B /r                      | mov         | Gv,Ev         |
         8C /r                      | movSeg      | Ev/w,Sw       |
-        8E /r                      | movSeg      | sw,Ew         | end
+        8E /r                      | movSeg      | sw,Ew         | seg mem
         A0                         | mov         | AL,Ob         |
         A1                         | mov         | vAX,Ov        |
         A2                         | mov         | Ob,AL         |
@@ -226,7 +226,7 @@ extension OpcodeTable {
         0F C7 /1 mem W1            | cmpxchg16b  | !Mdq          | w=z lock cx16
         98                         | cbw         |               |
         99                         | cwd         |               |
-        D7                         | xlat        |               |
+        D7                         | xlat        |               | mem
         D6                         | salc        |               | i64 r=c
         9E                         | sahf        |               | w=szapc lahf
         9F                         | lahf        |               | r=szapc lahf
@@ -234,60 +234,60 @@ extension OpcodeTable {
         0F 90+c /r                 | setcc       | Eb            | r=oszpc
         NP 0F C3 /r mem            | movnti      | My,Gy         | sse2
         # stack
-        50+r                       | push        | :Zv           | d64
-        58+r                       | pop         | Zv            | d64
-        68                         | push        | Iz            | d64
-        6A                         | push        | Is            | d64
-        8F /0                      | pop         | Ev            | d64
-        FF /6                      | push        | :Ev           | d64
-        06                         | pushSeg     | :ES           | i64
-        0E                         | pushSeg     | :CS           | i64
-        16                         | pushSeg     | :SS           | i64
-        1E                         | pushSeg     | :DS           | i64
-        07                         | popSeg      | ES            | i64 end
-        17                         | popSeg      | SS            | i64 end
-        1F                         | popSeg      | DS            | i64 end
-        0F A0                      | pushSeg     | :FS           | d64
-        0F A8                      | pushSeg     | :GS           | d64
-        0F A1                      | popSeg      | FS            | d64 end
-        0F A9                      | popSeg      | GS            | d64 end
-        60                         | pusha       |               | i64
-        61                         | popa        |               | i64
-        9C                         | pushf       |               | d64 r=oszapctidnv
-        9D                         | popf        |               | d64 w=oszapctidnv end
-        C8                         | enter       | Iw,Ib         | d64
-        C9                         | leave       |               | d64
-        C4 /r mem                  | les         | Gv,Mp         | i64 end
-        C5 /r mem                  | lds         | Gv,Mp         | i64 end
-        0F B2 /r mem               | lss         | Gv,Mp         | end v=farW
-        0F B4 /r mem               | lfs         | Gv,Mp         | end v=farW
-        0F B5 /r mem               | lgs         | Gv,Mp         | end v=farW
+        50+r                       | push        | :Zv           | d64 mem
+        58+r                       | pop         | Zv            | d64 mem
+        68                         | push        | Iz            | d64 mem
+        6A                         | push        | Is            | d64 mem
+        8F /0                      | pop         | Ev            | d64 mem
+        FF /6                      | push        | :Ev           | d64 mem
+        06                         | pushSeg     | :ES           | i64 mem
+        0E                         | pushSeg     | :CS           | i64 mem
+        16                         | pushSeg     | :SS           | i64 mem
+        1E                         | pushSeg     | :DS           | i64 mem
+        07                         | popSeg      | ES            | i64 seg mem
+        17                         | popSeg      | SS            | i64 seg mem
+        1F                         | popSeg      | DS            | i64 seg mem
+        0F A0                      | pushSeg     | :FS           | d64 mem
+        0F A8                      | pushSeg     | :GS           | d64 mem
+        0F A1                      | popSeg      | FS            | d64 seg mem
+        0F A9                      | popSeg      | GS            | d64 seg mem
+        60                         | pusha       |               | i64 mem
+        61                         | popa        |               | i64 mem
+        9C                         | pushf       |               | d64 r=oszapctidnv mem
+        9D                         | popf        |               | d64 w=oszapctidnv mem
+        C8                         | enter       | Iw,Ib         | d64 mem
+        C9                         | leave       |               | d64 mem
+        C4 /r mem                  | les         | Gv,Mp         | i64 end mem
+        C5 /r mem                  | lds         | Gv,Mp         | i64 end mem
+        0F B2 /r mem               | lss         | Gv,Mp         | end v=farW mem
+        0F B4 /r mem               | lfs         | Gv,Mp         | end v=farW mem
+        0F B5 /r mem               | lgs         | Gv,Mp         | end v=farW mem
         62 /r mem                  | bound       | :Gv,Ma        | i64
         # control flow
-        70+c                       | jcc         | Jb            | f64 br r=oszpc v=branch66
-        0F 80+c                    | jcc         | Jz            | f64 br r=oszpc v=branch66
-        E0                         | loopne      | Jb            | f64 br r=z v=branch66
-        E1                         | loope       | Jb            | f64 br r=z v=branch66
-        E2                         | loop        | Jb            | f64 br v=branch66
-        E3                         | jcxz        | Jb            | f64 br v=branch66
-        E8                         | call        | Jz            | f64 br v=branch66
+        70+c                       | jcc         | Jb            | f64 cond r=oszpc v=branch66
+        0F 80+c                    | jcc         | Jz            | f64 cond r=oszpc v=branch66
+        E0                         | loopne      | Jb            | f64 cond r=z v=branch66
+        E1                         | loope       | Jb            | f64 cond r=z v=branch66
+        E2                         | loop        | Jb            | f64 cond v=branch66
+        E3                         | jcxz        | Jb            | f64 cond v=branch66
+        E8                         | call        | Jz            | f64 br v=branch66 mem
         E9                         | jmp         | Jz            | f64 br v=branch66
         EB                         | jmp         | Jb            | f64 br v=branch66
-        9A                         | callFar     | Ap            | i64 br
-        EA                         | jmpFar      | Ap            | i64 br
-        FF /2                      | call        | :Ev           | f64 br v=branch66
-        FF /3 mem                  | callFar     | :Mp           | br v=farW
+        9A                         | callFar     | Ap            | i64 br mem
+        EA                         | jmpFar      | Ap            | i64 br mem
+        FF /2                      | call        | :Ev           | f64 br v=branch66 mem
+        FF /3 mem                  | callFar     | :Mp           | br v=farW mem
         FF /4                      | jmp         | :Ev           | f64 br v=branch66
-        FF /5 mem                  | jmpFar      | :Mp           | br v=farW
-        C2                         | ret         | Iw            | f64 br v=branch66
-        C3                         | ret         |               | f64 br v=branch66
-        CA                         | retFar      | Iw            | br
-        CB                         | retFar      |               | br
-        CC                         | int3        |               | br
-        CD                         | int         | Ib            | br
-        CE                         | into        |               | i64 br r=o
-        CF                         | iret        |               | br w=oszapctidnv
-        F1                         | int1        |               | br
+        FF /5 mem                  | jmpFar      | :Mp           | br v=farW mem
+        C2                         | ret         | Iw            | f64 br v=branch66 mem
+        C3                         | ret         |               | f64 br v=branch66 mem
+        CA                         | retFar      | Iw            | br mem
+        CB                         | retFar      |               | br mem
+        CC                         | int3        |               | br mem
+        CD                         | int         | Ib            | br mem
+        CE                         | into        |               | i64 br r=o mem
+        CF                         | iret        |               | br w=oszapctidnv mem
+        F1                         | int1        |               | br mem
         # strings
         A4                         | movs        | Yb,Xb         | r=d
         A5                         | movs        | Yv,Xv         | r=d
@@ -299,10 +299,10 @@ extension OpcodeTable {
         AD                         | lods        | vAX,Xv        | r=d
         AE                         | scas        | :AL,Yb        | r=d w=oszapc may
         AF                         | scas        | :vAX,Yv       | r=d w=oszapc may
-        6C                         | ins         | Yb,DX         | r=d
-        6D                         | ins         | Yz,DX         | r=d
-        6E                         | outs        | :DX,Xb        | r=d
-        6F                         | outs        | :DX,Xz        | r=d
+        6C                         | ins         | Yb,DX         | r=d iopl
+        6D                         | ins         | Yz,DX         | r=d iopl
+        6E                         | outs        | :DX,Xb        | r=d iopl
+        6F                         | outs        | :DX,Xz        | r=d iopl
         # flags
         F5                         | cmc         |               | r=c w=c
         F8                         | clc         |               | w=c
@@ -316,17 +316,17 @@ extension OpcodeTable {
         0F 18 /3 mem               | prefetcht2  | :M            | sse
         0F 0D /0 mem               | prefetch    | :M            | prefetchw
         0F 0D /1 mem               | prefetchw   | :M            | prefetchw
-        0F 0D /r                   | nop         | :Ev           | v=prefetchRegister
+        0F 0D /r                   | nop         | :Ev           | v=prefetchRegister nomem
         F3 0F 1E :FA               | endbr       |               |
         F3 0F 1E :FB               | endbr       |               |
-        0F 18 /r                   | nop         | :Ev           |
-        0F 19 /r                   | nop         | :Ev           |
-        0F 1A /r                   | nop         | :Ev           |
-        0F 1B /r                   | nop         | :Ev           |
-        0F 1C /r                   | nop         | :Ev           |
-        0F 1D /r                   | nop         | :Ev           |
-        0F 1E /r                   | nop         | :Ev           |
-        0F 1F /r                   | nop         | :Ev           |
+        0F 18 /r                   | nop         | :Ev           | nomem
+        0F 19 /r                   | nop         | :Ev           | nomem
+        0F 1A /r                   | nop         | :Ev           | nomem
+        0F 1B /r                   | nop         | :Ev           | nomem
+        0F 1C /r                   | nop         | :Ev           | nomem
+        0F 1D /r                   | nop         | :Ev           | nomem
+        0F 1E /r                   | nop         | :Ev           | nomem
+        0F 1F /r                   | nop         | :Ev           | nomem
         0F 0B                      | ud2         |               | br
         0F B9 /r                   | ud1         | :Gv,Ev        | br
         0F FF /r                   | ud0         | :Gv,Ev        | br

@@ -138,8 +138,8 @@ extension OpcodeTable {
         F2 0F F0 /r mem            | lddqu       | Vx,Mx         | sse3 unal
         F3 0F D6 /r reg            | movq2dq     | Vx,Nq         | sse2 x24
         F2 0F D6 /r reg            | movdq2q     | Pq,Ux         | sse2 x24
-        NP 0F F7 /r reg            | maskmovq    | :Pq,Nq        | sse #mmx x24
-        66 0F F7 /r reg            | maskmovdqu  | :Vx,Ux        | sse2 unal
+        NP 0F F7 /r reg            | maskmovq    | :Pq,Nq        | sse #mmx x24 mem
+        66 0F F7 /r reg            | maskmovdqu  | :Vx,Ux        | sse2 unal mem
         NP 0F D7 /r reg            | pmovmskb    | Gd,Nq         | sse #mmx x24
         66 0F D7 /r reg            | pmovmskb    | Gd,Ux         | sse2 x7
         NP 0F C4 /r                | pinsrw      | !Pq,Ed/w,Ib   | sse #mmx x24

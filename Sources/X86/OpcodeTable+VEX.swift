@@ -126,7 +126,7 @@ extension OpcodeTable {
         VEX.Lx.F3.0F.WIG 7F /r     | vmovdqu     | Wx,Vx         |
         VEX.Lx.66.0F.WIG E7 /r mem | vmovntdq    | Mx,Vx         | x1
         VEX.Lx.F2.0F.WIG F0 /r mem | vlddqu      | Vx,Mx         |
-        VEX.128.66.0F.WIG F7 /r reg | vmaskmovdqu | :Vx,Ux        |
+        VEX.128.66.0F.WIG F7 /r reg | vmaskmovdqu | :Vx,Ux        | mem
         VEX.Lx.66.0F.WIG D7 /r reg | vpmovmskb   | Gd,Ux         | avx+2 x7
         VEX.128.66.0F.WIG C4 /r    | vpinsrw     | Vx,Hx,Ed/w,Ib | x5
         VEX.128.66.0F.WIG C5 /r reg | vpextrw     | Gd,Ux,Ib      | x5

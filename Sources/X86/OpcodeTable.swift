@@ -15,8 +15,10 @@
 ///
 /// **Attributes**: `w=`, `r=`, `u=` flags written, read, left undefined (o s z a p c d i t, n for NT, v for VM and RF); `may`:
 /// flags may be kept; `lock`; `d64`, `f64`: default and forced 64-bit operand size; `i64`, `o64`, `prot`: invalid in 64-bit
-/// mode, only there, not in real and v86 mode; `cpl0`; `br`: branch; `end`: ends a block; `x4`: exception type; `unal`: may be
-/// unaligned; `vsib`; `#class`; `v=`: vendor difference; else a CPUID feature, with `+` another for 256 bits (`avx+2` for AVX2).
+/// mode, only there, not in real and v86 mode; `cpl0`, `cpl0ud`, `iopl`, `cr4`: privilege (`Privilege`); `br`, `cond`, `end`, `seg`:
+/// branch, conditional one, block boundary, that by segment (`Flow`); `mem`, `nomem`: implicit memory, none (`MemoryUse`); `x4`:
+/// exception type; `unal`: may be unaligned; `vsib`; `#class`; `v=`: vendor difference; else a CPUID feature, with `+` another for
+/// 256 bits (`avx+2` for AVX2).
 ///
 /// Intel SDM vol. 2 (chapters 3–5, appendix A and B); AMD APM vol. 3–5.
 public enum OpcodeTable {

@@ -214,7 +214,7 @@ extension VirtualProcessor {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(VirtualProcessor.longestBlock * 15)
         var length = 0
-        var ended = false
+        var ended = false, endsElsewhere = false
         while !ended, ops.count < VirtualProcessor.longestBlock {
             let wanted = min(available - length, 15)
             let last = (Int(linear & 4095) + length + wanted - 1) / 64
@@ -232,11 +232,12 @@ extension VirtualProcessor {
             ops.append(op)
             length += Int(instruction.length)
             ended = ends
+            endsElsewhere = instruction.opcodeRow.flow == .branch
             if length >= available { break }
         }
         guard !ops.isEmpty else { return nil }
         let count = ops.count
-        if !ended {
+        if !endsElsewhere {
             var op = Op(handler: Interpreter.goOn)
             op.nextOffset = UInt16(truncatingIfNeeded: length)
             ops.append(op)

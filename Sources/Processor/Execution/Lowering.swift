@@ -5,8 +5,8 @@ struct Lowering {
     let instruction: Instruction
     let mode: CodeMode
     var op: Op
-    /// Nothing can follow in the block.
-    var endsBlock = false
+    /// Nothing can follow in the block, as the opcode table says.
+    let endsBlock: Bool
 
     /// Fills in the op and returns true; false where this form does not exist for the guest (#UD).
     typealias Lowerer = @Sendable (inout Lowering) -> Bool
@@ -15,6 +15,7 @@ struct Lowering {
     init(_ instruction: Instruction, mode: CodeMode, offset: Int) {
         self.instruction = instruction
         self.mode = mode
+        endsBlock = instruction.endsBlock(in: CodeSize(rawValue: mode.codeSize))
         op = Op(handler: Interpreter.undefined)
         op.length = instruction.length
         op.nextOffset = UInt16(truncatingIfNeeded: offset + Int(instruction.length))

@@ -189,7 +189,6 @@ extension Interpreter {
         (
             .jmp,
             { l in
-                l.endsBlock = true
                 if l.setTarget() {
                     if l.op.operandSize == 2 { return l.use { CPU($0).jumpShort(OpCursor($1)) } }
                     return l.use { CPU($0).jump(OpCursor($1)) }
@@ -201,7 +200,6 @@ extension Interpreter {
         (
             .call,
             { l in
-                l.endsBlock = true
                 if l.setTarget() {
                     if l.op.operandSize == 8 { return l.use { CPU($0).callLong(OpCursor($1)) } }
                     return l.use(callDirect[l.op.operandSize])
@@ -213,7 +211,6 @@ extension Interpreter {
         (
             .ret,
             { l in
-                l.endsBlock = true
                 l.op.immediate = l.instruction.operandCount == 0 ? 0 : l.instruction.immediate & 0xFFFF
                 if l.op.operandSize == 8 { return l.use { CPU($0).returnLong(OpCursor($1)) } }
                 return l.use(ret[l.op.operandSize])

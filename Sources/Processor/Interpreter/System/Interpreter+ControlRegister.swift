@@ -5,26 +5,26 @@ extension Interpreter {
     static let controlRegisters: [(Mnemonic, Lowering.Lowerer)] = [
         (.movCR, { lowerControl(&$0) }),
         (.movDR, { lowerDebug(&$0) }),
-        (.clts, { $0.use({ CPU($0).clearTaskSwitched(OpCursor($1)) }, ends: true) }),
-        (.lmsw, { lowerStatus(&$0, ends: true) { CPU($0).loadStatus(OpCursor($1)) } }),
-        (.smsw, { lowerStatus(&$0, ends: false) { CPU($0).storeStatus(OpCursor($1)) } }),
-        (.lgdt, { $0.use({ CPU($0).loadTable(OpCursor($1), interrupts: false) }, ends: true) }),
-        (.lidt, { $0.use({ CPU($0).loadTable(OpCursor($1), interrupts: true) }, ends: true) }),
+        (.clts, { $0.use { CPU($0).clearTaskSwitched(OpCursor($1)) } }),
+        (.lmsw, { lowerStatus(&$0) { CPU($0).loadStatus(OpCursor($1)) } }),
+        (.smsw, { lowerStatus(&$0) { CPU($0).storeStatus(OpCursor($1)) } }),
+        (.lgdt, { $0.use { CPU($0).loadTable(OpCursor($1), interrupts: false) } }),
+        (.lidt, { $0.use { CPU($0).loadTable(OpCursor($1), interrupts: true) } }),
         (.sgdt, { $0.use { CPU($0).storeTable(OpCursor($1), interrupts: false) } }),
         (.sidt, { $0.use { CPU($0).storeTable(OpCursor($1), interrupts: true) } }),
-        (.invlpg, { $0.use({ CPU($0).invalidatePage(OpCursor($1)) }, ends: true) }),
+        (.invlpg, { $0.use { CPU($0).invalidatePage(OpCursor($1)) } }),
         (.invpcid, { lowerInvalidate(&$0) }),
-        (.invd, { $0.use({ CPU($0).invalidateCaches(OpCursor($1)) }, ends: true) }),
-        (.wbinvd, { $0.use({ CPU($0).invalidateCaches(OpCursor($1)) }, ends: true) }),
+        (.invd, { $0.use { CPU($0).invalidateCaches(OpCursor($1)) } }),
+        (.wbinvd, { $0.use { CPU($0).invalidateCaches(OpCursor($1)) } }),
     ]
 
     static let processorControl: [(Mnemonic, Lowering.Lowerer)] = [
-        (.hlt, { $0.use({ CPU($0).halt(OpCursor($1)) }, ends: true) }),
+        (.hlt, { $0.use { CPU($0).halt(OpCursor($1)) } }),
         (.monitor, { $0.use { CPU($0).monitor(OpCursor($1)) } }),
-        (.mwait, { $0.use({ CPU($0).wait(OpCursor($1)) }, ends: true) }),
-        (.vmcall, { $0.use({ CPU($0).hypercall(OpCursor($1)) }, ends: true) }),
-        (.vmmcall, { $0.use({ CPU($0).hypercall(OpCursor($1)) }, ends: true) }),
-        (.rsm, { $0.use(undefined, ends: true) }),
+        (.mwait, { $0.use { CPU($0).wait(OpCursor($1)) } }),
+        (.vmcall, { $0.use { CPU($0).hypercall(OpCursor($1)) } }),
+        (.vmmcall, { $0.use { CPU($0).hypercall(OpCursor($1)) } }),
+        (.rsm, { $0.use(undefined) }),
     ]
 
     private static func lowerControl(_ l: inout Lowering) -> Bool {
@@ -32,7 +32,7 @@ extension Interpreter {
             guard isControlRegister(number, l.mode) else { return false }
             l.op.source = source
             l.op.extra = UInt32(number)
-            return l.use({ CPU($0).moveToControl(OpCursor($1)) }, ends: true)
+            return l.use { CPU($0).moveToControl(OpCursor($1)) }
         }
         guard case .control(let number) = l.operand1, let destination = l.offset(of: l.operand0),
             isControlRegister(number, l.mode)
@@ -56,7 +56,7 @@ extension Interpreter {
         if case .debug(let number) = l.operand0, number < 8, let source = l.offset(of: l.operand1) {
             l.op.source = source
             l.op.extra = UInt32(number)
-            return l.use({ CPU($0).moveToDebug(OpCursor($1)) }, ends: true)
+            return l.use { CPU($0).moveToDebug(OpCursor($1)) }
         }
         guard case .debug(let number) = l.operand1, number < 8, let destination = l.offset(of: l.operand0) else {
             return false
@@ -66,9 +66,9 @@ extension Interpreter {
         return l.use { CPU($0).moveFromDebug(OpCursor($1)) }
     }
 
-    private static func lowerStatus(_ l: inout Lowering, ends: Bool, _ handler: Op.Handler) -> Bool {
+    private static func lowerStatus(_ l: inout Lowering, _ handler: Op.Handler) -> Bool {
         l.setGeneral(l.operand0)
-        return l.use(handler, ends: ends)
+        return l.use(handler)
     }
 
     private static func lowerInvalidate(_ l: inout Lowering) -> Bool {
@@ -78,7 +78,7 @@ extension Interpreter {
             return false
         }
         l.op.source = source
-        return l.use({ CPU($0).invalidateByPCID(OpCursor($1)) }, ends: true)
+        return l.use { CPU($0).invalidateByPCID(OpCursor($1)) }
     }
 }
 

@@ -17,18 +17,18 @@ extension Interpreter {
                     &$0, direct: { CPU($0).callFar(OpCursor($1)) }, indirect: { CPU($0).callFarIndirect(OpCursor($1)) })
             }
         ),
-        (.retFar, { $0.use({ CPU($0).returnFar(OpCursor($1)) }, ends: true) }),
-        (.iret, { $0.use({ CPU($0).interruptReturn(OpCursor($1)) }, ends: true) }),
-        (.int, { $0.use({ CPU($0).interrupt(OpCursor($1)) }, ends: true) }),
-        (.int3, { $0.use({ CPU($0).breakpoint(OpCursor($1)) }, ends: true) }),
-        (.into, { $0.use({ CPU($0).interruptOnOverflow(OpCursor($1)) }, ends: true) }),
-        (.int1, { $0.use({ CPU($0).debugTrap(OpCursor($1)) }, ends: true) }),
+        (.retFar, { $0.use { CPU($0).returnFar(OpCursor($1)) } }),
+        (.iret, { $0.use { CPU($0).interruptReturn(OpCursor($1)) } }),
+        (.int, { $0.use { CPU($0).interrupt(OpCursor($1)) } }),
+        (.int3, { $0.use { CPU($0).breakpoint(OpCursor($1)) } }),
+        (.into, { $0.use { CPU($0).interruptOnOverflow(OpCursor($1)) } }),
+        (.int1, { $0.use { CPU($0).debugTrap(OpCursor($1)) } }),
     ]
 
     private static func lowerFar(_ l: inout Lowering, direct: Op.Handler, indirect: Op.Handler) -> Bool {
-        if l.isMemory(l.operand0) { return l.use(indirect, ends: true) }
+        if l.isMemory(l.operand0) { return l.use(indirect) }
         l.op.extra = UInt32(l.instruction.immediate2)
-        return l.use(direct, ends: true)
+        return l.use(direct)
     }
 }
 

@@ -4,13 +4,13 @@ import X86
 extension Interpreter {
     static let modelSpecific: [(Mnemonic, Lowering.Lowerer)] = [
         (.rdmsr, { $0.use { CPU($0).readMSR(OpCursor($1)) } }),
-        (.wrmsr, { $0.use({ CPU($0).writeMSR(OpCursor($1)) }, ends: true) }),
-        (.cpuid, { $0.use({ CPU($0).identify(OpCursor($1)) }, ends: true) }),
+        (.wrmsr, { $0.use { CPU($0).writeMSR(OpCursor($1)) } }),
+        (.cpuid, { $0.use { CPU($0).identify(OpCursor($1)) } }),
         (.rdtsc, { $0.use { CPU($0).readTimeStamp(OpCursor($1), withAux: false) } }),
         (.rdtscp, { $0.use { CPU($0).readTimeStamp(OpCursor($1), withAux: true) } }),
         (.rdpmc, { $0.use { cpu, _ in CPU(cpu).stopped(.generalProtection) } }),
         (.xgetbv, { $0.use { CPU($0).readXCR(OpCursor($1)) } }),
-        (.xsetbv, { $0.use({ CPU($0).setXCR(OpCursor($1)) }, ends: true) }),
+        (.xsetbv, { $0.use { CPU($0).setXCR(OpCursor($1)) } }),
     ]
 }
 

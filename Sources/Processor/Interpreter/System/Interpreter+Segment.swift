@@ -17,8 +17,8 @@ extension Interpreter {
         (.verr, { lowerSelector(&$0) { CPU($0).verify(OpCursor($1), forWrite: false) } }),
         (.verw, { lowerSelector(&$0) { CPU($0).verify(OpCursor($1), forWrite: true) } }),
         (.arpl, { lowerAdjust(&$0) }),
-        (.lldt, { lowerSelector(&$0, ends: true) { CPU($0).loadLocalTable(OpCursor($1)) } }),
-        (.ltr, { lowerSelector(&$0, ends: true) { CPU($0).loadTask(OpCursor($1)) } }),
+        (.lldt, { lowerSelector(&$0) { CPU($0).loadLocalTable(OpCursor($1)) } }),
+        (.ltr, { lowerSelector(&$0) { CPU($0).loadTask(OpCursor($1)) } }),
         (.sldt, { lowerStore(&$0, .ldtr) }),
         (.str, { lowerStore(&$0, .tr) }),
     ]
@@ -28,9 +28,9 @@ extension Interpreter {
             guard name != .cs else { return false }
             l.op.extra = UInt32(name.rawValue)
             l.setGeneral(l.operand1)
-            return l.useForLoad(
-                of: name, last: { CPU($0).moveToSegment(OpCursor($1), isLast: true) },
-                straight: { CPU($0).moveToSegment(OpCursor($1), isLast: false) })
+            return l.endsBlock
+                ? l.use { CPU($0).moveToSegment(OpCursor($1), isLast: true) }
+                : l.use { CPU($0).moveToSegment(OpCursor($1), isLast: false) }
         }
         guard case .segment(let name) = l.operand1 else { return false }
         l.op.extra = UInt32(name.rawValue)
@@ -47,16 +47,16 @@ extension Interpreter {
     private static func lowerPop(_ l: inout Lowering) -> Bool {
         guard case .segment(let name) = l.operand0, name != .cs else { return false }
         l.op.extra = UInt32(name.rawValue)
-        return l.useForLoad(
-            of: name, last: { CPU($0).popSegment(OpCursor($1), isLast: true) },
-            straight: { CPU($0).popSegment(OpCursor($1), isLast: false) })
+        return l.endsBlock
+            ? l.use { CPU($0).popSegment(OpCursor($1), isLast: true) }
+            : l.use { CPU($0).popSegment(OpCursor($1), isLast: false) }
     }
 
     private static func lowerFarLoad(_ l: inout Lowering, _ name: SegmentName) -> Bool {
         guard let destination = l.offset(of: l.operand0), l.isMemory(l.operand1) else { return false }
         l.op.destination = destination
         l.op.extra = UInt32(name.rawValue)
-        return l.use({ CPU($0).loadFarPointer(OpCursor($1)) }, ends: true)
+        return l.use { CPU($0).loadFarPointer(OpCursor($1)) }
     }
 
     /// LAR and LSL.
@@ -68,11 +68,11 @@ extension Interpreter {
         return l.use(handler)
     }
 
-    private static func lowerSelector(_ l: inout Lowering, ends: Bool = false, _ handler: Op.Handler) -> Bool {
+    private static func lowerSelector(_ l: inout Lowering, _ handler: Op.Handler) -> Bool {
         guard !l.mode.contains(.realOrV86) else { return false }
         l.setGeneral(l.operand0)
         l.op.source = l.op.destination
-        return l.use(handler, ends: ends)
+        return l.use(handler)
     }
 
     private static func lowerAdjust(_ l: inout Lowering) -> Bool {
@@ -91,22 +91,9 @@ extension Interpreter {
 }
 
 extension Lowering {
-    /// As `use`, for an instruction that may end its block.
-    mutating func use(_ handler: Op.Handler, ends: Bool) -> Bool {
-        op.handler = handler
-        endsBlock = ends
-        return true
-    }
-
     /// A register operand into `op.destination`, or 1 into `op.detail` for one in memory.
     mutating func setGeneral(_ operand: Operand) {
         if let offset = offset(of: operand) { op.destination = offset } else { op.detail = 1 }
-    }
-
-    /// Loading a segment register ends the block where decoded code depends on it.
-    mutating func useForLoad(of name: SegmentName, last: Op.Handler, straight: Op.Handler) -> Bool {
-        let matters = name == .ss || (mode.codeSize == 4 && (name == .ds || name == .es))
-        return matters ? use(last, ends: true) : use(straight)
     }
 }
 

@@ -4,10 +4,10 @@ import X86
 /// AMD APM vol. 2, 6.1 (where the vendors differ, the guest's CPUID leaf 0 decides).
 extension Interpreter {
     static let systemCalls: [(Mnemonic, Lowering.Lowerer)] = [
-        (.syscall, { $0.use({ CPU($0).systemCall(OpCursor($1)) }, ends: true) }),
-        (.sysret, { $0.use({ CPU($0).systemReturn(OpCursor($1)) }, ends: true) }),
-        (.sysenter, { $0.use({ CPU($0).systemEnter(OpCursor($1)) }, ends: true) }),
-        (.sysexit, { $0.use({ CPU($0).systemExit(OpCursor($1)) }, ends: true) }),
+        (.syscall, { $0.use { CPU($0).systemCall(OpCursor($1)) } }),
+        (.sysret, { $0.use { CPU($0).systemReturn(OpCursor($1)) } }),
+        (.sysenter, { $0.use { CPU($0).systemEnter(OpCursor($1)) } }),
+        (.sysexit, { $0.use { CPU($0).systemExit(OpCursor($1)) } }),
         (.swapgs, { $0.use { CPU($0).swapGS(OpCursor($1)) } }),
         (.rdfsbase, { lowerBase(&$0, .fs) { CPU($0).readBase(OpCursor($1)) } }),
         (.rdgsbase, { lowerBase(&$0, .gs) { CPU($0).readBase(OpCursor($1)) } }),

@@ -5,7 +5,7 @@ import X86
 extension Interpreter {
     static let systemFlags: [(Mnemonic, Lowering.Lowerer)] = [
         (.cli, { $0.use { CPU($0).clearInterrupts(OpCursor($1)) } }),
-        (.sti, { $0.use({ CPU($0).setInterrupts(OpCursor($1)) }, ends: true) }),
+        (.sti, { $0.use { CPU($0).setInterrupts(OpCursor($1)) } }),
         (.pushf, { $0.use { CPU($0).pushFlags(OpCursor($1)) } }),
         (.popf, { $0.use { CPU($0).popFlags(OpCursor($1)) } }),
         (.clac, { $0.use { CPU($0).setAccessControl(OpCursor($1), false) } }),
