@@ -55,10 +55,39 @@ enum HostCode {
 
     private static func startAgain() {
         memory.startAgain(Memory())
-        FloatingPointCheck.made.startAgain()
-        HostInstruction.made.startAgain()
-        HostX87Instruction.made.startAgain()
-        QuickX87.made.startAgain()
+        var renewal = unsafe renewals.load(ordering: .acquiring)?.takeUnretainedValue()
+        while let present = renewal {
+            present.work()
+            renewal = present.next
+        }
+    }
+
+    /// Something else that the child of a fork starts again.
+    private final class Renewal: Sendable {
+        let work: @Sendable () -> Void
+        let next: Renewal?
+
+        init(_ work: @escaping @Sendable () -> Void, next: Renewal?) {
+            self.work = work
+            self.next = next
+        }
+    }
+
+    // SAFETY: a list that is only added to, by one word, so that a fork finds it whole at any instant; what is in it is never freed.
+    private static let renewals = unsafe Atomic<Unmanaged<Renewal>?>(nil)
+
+    /// From now on `work` is done in the child of a fork, before it makes code, for what lives as long as the process.
+    static func afterFork(_ work: @escaping @Sendable () -> Void) {
+        while true {
+            let former = unsafe renewals.load(ordering: .acquiring)
+            let renewal = unsafe Unmanaged.passRetained(Renewal(work, next: former?.takeUnretainedValue()))
+            if unsafe renewals.compareExchange(expected: former, desired: renewal, ordering: .acquiringAndReleasing)
+                .exchanged
+            {
+                return
+            }
+            unsafe renewal.release()
+        }
     }
 
     /// The address at which `code` can be called from now on, or nil where the host gives no memory for it.

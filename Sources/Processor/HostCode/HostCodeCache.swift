@@ -4,6 +4,8 @@ internal import Locking
 final class HostCodeCache<Key: Hashable & Sendable>: Sendable {
     private let made = Lock<[Key: UInt]>([:])
 
+    init() { HostCode.afterFork { self.made.startAgain([:]) } }
+
     /// The address of the code for `key`, which is assembled where it is not there yet; nil where the host gives no memory for it.
     func address(of key: Key, assembled: () -> [UInt8]) -> UInt? {
         made.withLock { made in
@@ -13,7 +15,4 @@ final class HostCodeCache<Key: Hashable & Sendable>: Sendable {
             return address
         }
     }
-
-    /// In the child of a fork.
-    func startAgain() { made.startAgain([:]) }
 }

@@ -32,8 +32,7 @@ extension CPU {
                 mode |= CodeMode.flatData.rawValue
             }
         }
-        let wanted = CR4.OSFXSR.rawValue | CR4.OSXSAVE.rawValue
-        if state.cr0 & (CR0.EM.rawValue | CR0.TS.rawValue) != 0 || state.cr4 & wanted != wanted || state.xcr0 & 7 != 7 {
+        if !FloatingPointCheck.arePassed(cr0: state.cr0, cr4: state.cr4, xcr0: state.xcr0) {
             mode |= CodeMode.checksFPU.rawValue
         }
         state.codeMode = CodeMode(rawValue: mode | codeSize)
