@@ -92,8 +92,9 @@ final class Board: Sendable {
             interrupt: host.line(InterruptWiring.IRQ.rtc), clock: HostClock.devices,
             memory: Board.cmos(memory), deadlineChanged: deadlineChanged)
         com1 = UART16550(
-            interrupt: host.line(InterruptWiring.IRQ.com1), transmit: { console.transmit($0) },
-            roomAvailable: { console.roomAvailable() })
+            interrupt: host.line(InterruptWiring.IRQ.com1), clock: HostClock.devices,
+            transmit: { console.transmit($0) }, roomAvailable: { console.roomAvailable() },
+            deadlineChanged: deadlineChanged)
         let keyboard = I8042(interrupt: host.line(InterruptWiring.IRQ.keyboard), request: request)
         var ports = PortBus()
         do {
@@ -108,6 +109,7 @@ final class Board: Sendable {
         self.ports = ports
         timers.add(powerManagement)
         timers.add(rtc)
+        timers.add(com1)
 
         resetsByTripleFault = Board.resetsByTripleFault(configuration.commandLine)
         do {

@@ -1,9 +1,10 @@
 // The console on the host's standard input and output.
 //
-// Contract: two threads for the life of the process, whatever machines come and go. What is typed or piped in waits until
-// the guest listens and COM1 has room, so a script loses nothing, neither to a driver that clears the FIFO while it
-// starts nor to a slow guest; the end of input ends the reading, not the machine. Output is written by the second thread in as large pieces as have gathered; a vCPU writes itself only when too much waits. What
-// can't be written (a full disk, a closed pipe) is reported once.
+// Contract: two threads for the life of the process, whatever machines come and go. What is typed or piped in waits
+// until COM1 takes it, so a script loses nothing, neither to a driver that clears the FIFO while it starts, nor to a slow
+// guest, nor to a reset, after which the next machine gets what the last one had not read; the end of input ends the
+// reading, not the machine. Output is written by the second thread in as large pieces as have gathered; a vCPU writes
+// itself only when too much waits. What can't be written (a full disk, a closed pipe) or kept is reported once.
 
 public import Devices
 internal import Glibc
@@ -18,6 +19,8 @@ public final class HostConsole: MachineConsole {
         case leave
         /// Output failed, with its errno.
         case outputFailed(Int32)
+        /// So much was typed while the guest took nothing that the rest is lost.
+        case inputLost
     }
 
     private struct Output {
@@ -26,8 +29,12 @@ public final class HostConsole: MachineConsole {
     }
 
     private static let most = 64 << 10
+    /// A terminal can't be left unread, or Ctrl-A X would not be seen.
+    private static let mostTyped = 1 << 20
 
     private let port = Mutex<UART16550?>(nil)
+    /// What a machine that is gone had not read.
+    private let returned = Mutex<[UInt8]>([])
     private let output = Mutex(Output())
     /// Held while writing, so that pieces stay in order.
     private let writing = Mutex(())
@@ -74,12 +81,24 @@ public final class HostConsole: MachineConsole {
     // MARK: The machine's side
 
     public func connect(_ port: UART16550) {
-        self.port.withLock { $0 = port }
+        self.port.withLock {
+            if let last = $0 { takeBack(from: last) }
+            $0 = port
+        }
         inputWanted.signal()
     }
 
     public func disconnect(_ port: UART16550) {
-        self.port.withLock { if $0 === port { $0 = nil } }
+        self.port.withLock {
+            guard $0 === port else { return }
+            takeBack(from: port)
+            $0 = nil
+        }
+    }
+
+    private func takeBack(from port: UART16550) {
+        let unread = port.takeUnread()
+        returned.withLock { $0 += unread }
     }
 
     public func roomAvailable() { inputWanted.signal() }
@@ -152,10 +171,9 @@ public final class HostConsole: MachineConsole {
     private func readLoop() {
         var escape = ConsoleEscape()
         var pending: [UInt8] = []
-        var ended = false
+        var ended = false, isTold = false
         while !stopping.load(ordering: .sequentiallyConsistent) {
             deliver(&pending)
-            if ended && pending.isEmpty { return }
             // A terminal is read on even if the guest takes nothing, so that Ctrl-A X is always seen.
             let wantsInput = !ended && (interactive || pending.isEmpty)
             guard waitForInput(orOnlyWake: !wantsInput) else { continue }
@@ -165,7 +183,13 @@ public final class HostConsole: MachineConsole {
             }
             for action in interactive ? escape.take(typed) : [.send(typed)] {
                 switch action {
-                case .send(let bytes): pending += bytes.prefix(max(0, Self.most - pending.count))
+                case .send(let bytes):
+                    let kept = bytes.prefix(max(0, Self.mostTyped - pending.count))
+                    pending += kept
+                    if kept.count < bytes.count, !isTold {
+                        isTold = true
+                        report(.inputLost)
+                    }
                 case .sendBreak: port.withLock { $0 }?.receiveBreak()
                 case .leave:
                     report(.leave)
@@ -175,10 +199,16 @@ public final class HostConsole: MachineConsole {
         }
     }
 
-    /// Gives COM1 what it takes.
+    /// Gives COM1 what it takes, under the lock by which what is unread is taken back.
     private func deliver(_ pending: inout [UInt8]) {
-        guard !pending.isEmpty, let port = port.withLock({ $0 }), port.isListening else { return }
-        pending.removeFirst(port.receive(pending))
+        let returned = returned.withLock { returned in
+            defer { returned = [] }
+            return returned
+        }
+        pending.insert(contentsOf: returned, at: 0)
+        guard !pending.isEmpty else { return }
+        let taken = port.withLock { $0?.receive(pending) ?? 0 }
+        pending.removeFirst(taken)
     }
 
     /// Sleeps until there is input, COM1 has room, or the program ends.

@@ -117,6 +117,8 @@ private final class RunSession: Sendable {
             let why = unsafe String(cString: strerror(errno))
             let advice = errno == ENOSPC ? "free space on the disk" : "give it somewhere to write"
             end(.failed("standard output can't be written: \(why): \(advice)"))
+        case .inputLost:
+            Diagnostics.note("the guest takes no input: more than 1 MiB of it is not kept")
         }
     }
 

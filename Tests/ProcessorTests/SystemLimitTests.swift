@@ -14,7 +14,8 @@ import X86
         var isInside: Bool
 
         var testDescription: String {
-            let direction = attributes & 4 != 0 ? "expand-down\(attributes & 0x4000 != 0 ? ", 32-bit" : "")" : "expand-up"
+            let direction =
+                attributes & 4 != 0 ? "expand-down\(attributes & 0x4000 != 0 ? ", 32-bit" : "")" : "expand-up"
             return "\(direction), limit \(String(limit, radix: 16)): \(size) at \(String(offset, radix: 16))"
         }
     }
@@ -27,13 +28,17 @@ import X86
                 cases.append(Case(attributes: 0x4093, limit: 0x8FFF, offset: offset, size: size, isInside: isInside))
             }
             for attributes: UInt16 in [0x97, 0x4097] {
-                for (offset, isInside) in [(0x4FFF, false), (0x5000, true), (0x1_0000 - bytes, true)] as [(UInt64, Bool)] {
-                    cases.append(Case(attributes: attributes, limit: 0x4FFF, offset: offset, size: size, isInside: isInside))
+                for (offset, isInside) in [(0x4FFF, false), (0x5000, true), (0x1_0000 - bytes, true)]
+                    as [(UInt64, Bool)]
+                {
+                    cases.append(
+                        Case(attributes: attributes, limit: 0x4FFF, offset: offset, size: size, isInside: isInside))
                 }
                 // Without B nothing is inside from 64 KiB on.
                 let isBig = attributes & 0x4000 != 0
                 for offset in [0x1_0001 - bytes, 0x1_0000] {
-                    cases.append(Case(attributes: attributes, limit: 0x4FFF, offset: offset, size: size, isInside: isBig))
+                    cases.append(
+                        Case(attributes: attributes, limit: 0x4FFF, offset: offset, size: size, isInside: isBig))
                 }
             }
         }

@@ -105,10 +105,13 @@ import Testing
         #expect(initrd.error.contains("have to lie below 2048 MiB"), "\(initrd.error)")
     }
 
-    func runGuest(_ code: [UInt8], _ more: [String] = [], output: FileHandle? = nil) throws -> Ended {
+    func runGuest(
+        _ code: [UInt8], _ more: [String] = [], input: String = "", output: FileHandle? = nil
+    ) throws -> Ended {
         let kernel = try TemporaryFile(GuestBuilder.elf(code))
         return try run(
-            ["run", "--kernel", kernel.path, "--memory", "8M", "--hypervisor", "software"] + more, output: output)
+            ["run", "--kernel", kernel.path, "--memory", "8M", "--hypervisor", "software"] + more, input: input,
+            output: output)
     }
 
     @Test func powerOffIsStatus0() throws {
@@ -121,6 +124,21 @@ import Testing
     @Test func rebootIsStatus0WhenItIsNotWanted() throws {
         let ended = try runGuest(GuestBuilder.out(0x64, 0xfe) + GuestBuilder.halt, ["--no-reboot"])
         #expect(ended.status == 0, "\(ended.error)")
+    }
+
+    /// What a machine has not read when it resets is the next one's: each of these echoes one character, and resets unless
+    /// it was an exclamation mark.
+    @Test func inputOutlivesTheMachine() throws {
+        // mov dx,3fdh; in al,dx; test al,1; jz start; mov dx,3f8h; in al,dx; out dx,al; cmp al,'!'; je off
+        let echo: [UInt8] =
+            [0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]
+            + [0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0x3c, 0x21, 0x74]
+        let reset = GuestBuilder.out(0x64, 0xfe) + GuestBuilder.halt
+        let setUp = GuestBuilder.out(0x3fb, 0x03) + GuestBuilder.out(0x3fa, 0x01)
+        let ended = try runGuest(
+            setUp + echo + [UInt8(reset.count)] + reset + GuestBuilder.powerOff + GuestBuilder.halt, input: "abcdefg!")
+        #expect(ended.status == 0, "\(ended.error)")
+        #expect(ended.output == "abcdefg!")
     }
 
     @Test func crashIsStatus3() throws {

@@ -74,18 +74,36 @@ import Testing
         #expect(byFlag.resetSource == "triple fault", "\(byFlag)")
     }
 
+    /// Polls LSR for a character, sends it back, and goes on after '!':
+    /// mov dx,3fdh; in al,dx; test al,1; jz start; mov dx,3f8h; in al,dx; out dx,al; cmp al,'!'; jne start
+    static let echo: [UInt8] =
+        [0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]
+        + [0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0x3c, 0x21, 0x75, 0xed]
+
     @Test(arguments: [Hypervisor.kernel, .software])
     func readsItsSerialPort(hypervisor: Hypervisor) throws {
-        // Polls LSR for a character, sends it back, and powers off after '!':
-        // mov dx,3fdh; in al,dx; test al,1; jz start; mov dx,3f8h; in al,dx; out dx,al; cmp al,'!'; jne start
-        let loop: [UInt8] =
-            [0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]
-            + [0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0x3c, 0x21, 0x75, 0xeb]
         let (outcome, text) = try run(
-            GuestBuilder.elf(GuestBuilder.out(0x3fb, 0x03) + loop + GuestBuilder.powerOff + GuestBuilder.halt),
+            GuestBuilder.elf(GuestBuilder.out(0x3fb, 0x03) + Self.echo + GuestBuilder.powerOff + GuestBuilder.halt),
             on: hypervisor, typing: "typed!")
         #expect(outcome.isPowerOff, "\(outcome)")
         #expect(text == "typed!")
+    }
+
+    @Test(arguments: [Hypervisor.kernel, .software])
+    func losesNoInputToItsDriver(hypervisor: Hypervisor) throws {
+        // Interrupts on, then a thousand resets of the FIFO; then it polls.
+        // mov ecx,1000; mov dx,3fah; mov al,7; out dx,al; dec ecx; jnz
+        let resets: [UInt8] =
+            [0xb9, 0xe8, 0x03, 0x00, 0x00, 0x66, 0xba, 0xfa, 0x03, 0xb0, 0x07, 0xee, 0xff, 0xc9, 0x75, 0xf5]
+        let setUp = [(UInt16(0x3fb), UInt8(0x03)), (0x3fc, 0x0b), (0x3f9, 0x01)].flatMap {
+            GuestBuilder.out($0.0, $0.1)
+        }
+        let text = "a line that was there before the guest!"
+        let (outcome, echo) = try run(
+            GuestBuilder.elf(setUp + resets + Self.echo + GuestBuilder.powerOff + GuestBuilder.halt),
+            on: hypervisor, typing: text)
+        #expect(outcome.isPowerOff, "\(outcome)")
+        #expect(echo == text)
     }
 
     @Test(arguments: [Hypervisor.kernel, .software])
