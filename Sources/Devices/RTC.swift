@@ -81,6 +81,7 @@ public final class RTC: RegisterDevice, TimedDevice {
     ) {
         var initial = Core(line: LineDriver(interrupt), clock: clock)
         for (index, value) in memory where (0x0e..<0x80).contains(index) { initial.state.cmos[index] = value }
+        initial.state.checkedMonotonic = clock.monotonic()
         initial.restart()
         core = Mutex(initial)
         self.deadlineChanged = deadlineChanged
@@ -105,11 +106,14 @@ public final class RTC: RegisterDevice, TimedDevice {
 
     public func read(offset: UInt64, width: Int) -> UInt64 {
         guard offset & 1 == 1 else { return 0xff }  // The index is write-only.
-        return UInt64(
-            core.withLock {
-                $0.catchUp()
-                return $0.readSelected()
-            })
+        let (value, isEnd) = core.withLock { core -> (UInt8, Bool) in
+            core.catchUp()
+            let value = core.readSelected()
+            return (value, core.state.index == Register.c && value & 0x80 != 0)
+        }
+        // After its interrupt the clock waits for the next one.
+        if isEnd { deadlineChanged() }
+        return UInt64(value)
     }
 
     public func write(offset: UInt64, width: Int, value: UInt64) {
@@ -166,7 +170,11 @@ extension RTC.Core {
     mutating func writeSelected(_ value: UInt8) {
         let index = Int(state.index)
         switch index {
-        case Register.a: changingTheClock { $0.state.cmos[Register.a] = value & 0x7f }
+        case Register.a:
+            let before = period
+            changingTheClock { $0.state.cmos[Register.a] = value & 0x7f }
+            // The divider chain runs on whatever else is written.
+            if period != before { state.checkedMonotonic = clock.monotonic() }
         case Register.b:
             changingTheClock {
                 // SET stops update-ended interrupts, as the data sheet says.
@@ -194,7 +202,6 @@ extension RTC.Core {
             // A change of data mode reinterprets nothing: the running clock is shown in the new mode.
             loadTimeRegisters()
         }
-        state.checkedMonotonic = clock.monotonic()
     }
 
     mutating func loadTimeRegisters() {
@@ -266,10 +273,8 @@ extension RTC.Core {
         return 1_000_000_000 / hertz
     }
 
-    mutating func restart() {
-        state.checkedMonotonic = clock.monotonic()
-        state.checkedSecond = guestSecond
-    }
+    /// The clock shows another time; the divider chain below it runs on.
+    mutating func restart() { state.checkedSecond = guestSecond }
 
     /// Sets the flags of everything that has happened since the last look.
     mutating func catchUp() {
@@ -300,6 +305,11 @@ extension RTC.Core {
             // 0xC0–0xFF is "don't care".
             state.cmos[register] >= 0xc0 || state.cmos[register] == value
         }
+        // A second or minute that never comes would be looked for through the whole day.
+        let minute = Int64(0)..<60
+        guard minute.contains(where: { matches(Register.secondsAlarm, encode($0)) }),
+            minute.contains(where: { matches(Register.minutesAlarm, encode($0)) })
+        else { return nil }
         var second = start + 1
         let end = start + 86_400
         while second <= end {

@@ -1,17 +1,28 @@
 import Devices
+import Synchronization
 import TestLimits
 import Testing
 
 @Suite(.within(minutes: 20)) struct RTCTests {
     let bench = Bench()
     let clock: RTC
+    let changes = Counter()
+
+    /// How often the clock has said that its deadline may have come closer.
+    final class Counter: Sendable {
+        private let value = Atomic<Int>(0)
+        var count: Int { value.load(ordering: .relaxed) }
+        func increase() { value.add(1, ordering: .relaxed) }
+    }
 
     /// 2026-02-28 23:59:58 UTC, a Saturday.
     static let start: Int64 = 1_772_323_198
 
     init() {
         bench.setWall(Self.start * 1_000_000_000)
-        clock = RTC(interrupt: bench.line, clock: bench.clock, memory: [0x0e: 1, 0x34: 0x5a, 0x02: 0xff])
+        clock = RTC(
+            interrupt: bench.line, clock: bench.clock, memory: [0x0e: 1, 0x34: 0x5a, 0x02: 0xff],
+            deadlineChanged: { [changes] in changes.increase() })
     }
 
     func get(_ index: Int) -> UInt8 {
@@ -84,6 +95,32 @@ import Testing
         #expect(clock.nextDeadline == nil)
     }
 
+    @Test func eachInterruptIsFollowedByTheNext() {
+        put(RTC.Register.b, 0x42)
+        for _ in 0..<3 {
+            bench.pass(976_562)
+            clock.advance()
+            #expect(bench.asserted && clock.nextDeadline == nil)
+            // Who waits for the deadline sleeps for ever unless he is told of the next.
+            let before = changes.count
+            #expect(get(RTC.Register.c) == 0xc0)
+            #expect(changes.count > before)
+            #expect(clock.nextDeadline == bench.now + 976_562)
+        }
+    }
+
+    @Test func otherRegistersLeaveThePeriodicPhase() {
+        put(RTC.Register.b, 0x42)
+        let deadline = clock.nextDeadline
+        bench.pass(900_000)
+        put(RTC.Register.b, 0x62)
+        put(RTC.Register.a, 0x26)
+        put(0, 0x12)
+        #expect(clock.nextDeadline == deadline)
+        put(RTC.Register.a, 0x27)
+        #expect(clock.nextDeadline == bench.now + 1_953_125)
+    }
+
     @Test func alarmInterrupt() throws {
         put(5, 0x00)
         put(3, 0x01)
@@ -100,9 +137,13 @@ import Testing
     }
 
     @Test func alarmThatCannotMatchIsNoDeadline() {
-        put(5, 0x77)
         put(RTC.Register.b, 0x22)
-        #expect(clock.nextDeadline == nil)
+        for (index, value) in [(5, 0x77), (3, 0x60), (1, 0x7f)] {
+            for other in [1, 3, 5] { put(other, 0xff) }
+            #expect(clock.nextDeadline != nil)
+            put(index, UInt8(value))
+            #expect(clock.nextDeadline == nil)
+        }
     }
 
     @Test func memoryIsKept() {
