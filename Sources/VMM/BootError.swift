@@ -14,6 +14,8 @@ public enum BootError: Error, Equatable, Sendable, CustomStringConvertible {
     case truncated(file: String, what: String)
     /// It is nothing that can be booted; `found` says what it looks like instead.
     case notAKernel(file: String, found: String)
+    /// It begins in real mode and calls a BIOS.
+    case needsBIOS(file: String, what: String)
     /// It is a kernel for another processor.
     case otherArchitecture(file: String, architecture: String)
     /// Its headers contradict themselves.
@@ -38,6 +40,9 @@ public enum BootError: Error, Equatable, Sendable, CustomStringConvertible {
         case .truncated(let file, let what): "\(file): truncated: \(what): fetch or build the file again"
         case .notAKernel(let file, let found):
             "\(file): not a kernel (\(found)): give a bzImage such as /boot/vmlinuz or an uncompressed ELF vmlinux"
+        case .needsBIOS(let file, let what):
+            "\(file): \(what): it begins in real mode and calls a BIOS, which this machine has not: give a bzImage with a "
+                + "32-bit entry or an ELF file, or boot it with a BIOS by martlet kvm -- qemu-system-x86_64 -accel kvm -kernel"
         case .otherArchitecture(let file, let architecture):
             "\(file): a kernel for \(architecture): this machine is x86, give an x86 kernel"
         case .malformed(let file, let what): "\(file): damaged: \(what): fetch or build the file again"

@@ -63,6 +63,8 @@ public struct ELFImage: Sendable {
 
         var segments: [Segment] = []
         var pvhEntry: UInt32?
+        // Headers may name the same bytes again and again.
+        var notesLeft = UInt64(reader.count)
         for index in 0..<UInt64(count) {
             let (start, overflow) = table.addingReportingOverflow(index * UInt64(entrySize))
             guard !overflow, let header = reader.slice(start, layout.headerSize),
@@ -72,12 +74,19 @@ public struct ELFImage: Sendable {
                 if let segment = try Self.segment(programHeader, reader, file) { segments.append(segment) }
             } else if programHeader.type == SegmentType.note, pvhEntry == nil {
                 if let notes = reader.slice(programHeader.offset, programHeader.fileSize) {
+                    guard programHeader.fileSize <= notesLeft else {
+                        throw .malformed(file: file, what: "its notes are longer than the file")
+                    }
+                    notesLeft -= programHeader.fileSize
                     pvhEntry = Self.pvhEntry(in: ByteReader(notes))
                 }
             }
         }
         guard !segments.isEmpty else {
             throw .notAKernel(file: file, found: "an ELF file with nothing to load")
+        }
+        if let clash = Self.overlap(segments) {
+            throw .malformed(file: file, what: "two of its segments lie at 0x\(String(clash, radix: 16))")
         }
         self.segments = segments
         self.pvhEntry = pvhEntry
@@ -94,6 +103,12 @@ public struct ELFImage: Sendable {
             throw .truncated(file: file, what: "a segment of \(header.fileSize) bytes is cut off")
         }
         return Segment(address: header.address, size: header.memorySize, contents: contents)
+    }
+
+    /// An address that two segments claim. Without one, no more is loaded than there is memory.
+    private static func overlap(_ segments: [Segment]) -> UInt64? {
+        let sorted = segments.sorted { $0.address < $1.address }
+        return zip(sorted, sorted.dropFirst()).first { $0.end > $1.address }?.1.address
     }
 
     /// XEN_ELFNOTE_PHYS32_ENTRY (18) of owner "Xen".

@@ -68,7 +68,10 @@ public struct LinuxImage: Sendable {
             throw .notAKernel(file: file, found: "a Linux kernel older than 2.6.22, boot protocol before 2.06")
         }
         guard try field(Field.loadFlags, as: UInt8.self) & 1 != 0 else {
-            throw .notAKernel(file: file, found: "an old zImage, which loads below 1 MiB")
+            throw .needsBIOS(file: file, what: "a zImage, which is loaded below 1 MiB and has no 32-bit entry")
+        }
+        guard try field(Field.code32Start, as: UInt32.self) != 0 else {
+            throw .needsBIOS(file: file, what: "a kernel without a 32-bit entry, as iPXE's .lkrn is")
         }
         let sectors = try field(Field.setupSectors, as: UInt8.self)
         let setupSize = (UInt64(sectors == 0 ? 4 : sectors) + 1) * 512

@@ -35,10 +35,37 @@ enum GuestBuilder {
         return file + code + (note ?? [])
     }
 
+    /// A program header: something of the contents, to be loaded or a note.
+    struct Part {
+        var isNote: Bool
+        var address: UInt64
+        /// In the contents.
+        var offset: Int
+        var size: Int
+        var memorySize: UInt64
+    }
+
+    /// A 64-bit ELF file of many parts, entered at 1 MiB.
+    static func elf(parts: [Part], contents: [UInt8]) -> [UInt8] {
+        let start = 64 + parts.count * 56
+        var file: [UInt8] = [0x7f, 0x45, 0x4c, 0x46, 2, 1, 1] + [UInt8](repeating: 0, count: 9)
+        file += bytes(2 as UInt16) + bytes(62 as UInt16) + bytes(1 as UInt32) + bytes(0x10_0000 as UInt64)
+        file += bytes(64 as UInt64) + bytes(0 as UInt64) + bytes(0 as UInt32)
+        for field in [64, 56, UInt16(parts.count), 0, 0, 0] { file += bytes(field) }
+        for part in parts {
+            file += bytes(part.isNote ? 4 : 1 as UInt32) + bytes(7 as UInt32)
+            for field in [
+                UInt64(start + part.offset), part.address, part.address, UInt64(part.size), part.memorySize, 16,
+            ] { file += bytes(field) }
+        }
+        return file + contents
+    }
+
     /// A bzImage whose 32-bit entry is at the start of `code` and whose 64-bit entry is 0x200 further.
     static func bzImage(
         _ code32: [UInt8], code64: [UInt8]? = nil, preferredAddress: UInt64 = 0x10_0000, initSize: UInt32 = 0x1_0000,
-        version: UInt16 = 0x020f, commandLineSize: UInt32 = 2047, initrdLimit: UInt32 = 0x7fff_ffff
+        version: UInt16 = 0x020f, commandLineSize: UInt32 = 2047, initrdLimit: UInt32 = 0x7fff_ffff,
+        loadFlags: UInt8 = 1, code32Start: UInt32 = 0x10_0000
     ) -> [UInt8] {
         var payload = code32 + [UInt8](repeating: 0x90, count: max(0, 0x200 - code32.count))
         payload += code64 ?? []
@@ -50,8 +77,8 @@ enum GuestBuilder {
         put([0x55, 0xaa, 0xeb, 0x66], at: 0x1fe)
         put(Array("HdrS".utf8), at: 0x202)
         put(bytes(version), at: 0x206)
-        put([1], at: 0x211)
-        put(bytes(0x10_0000 as UInt32), at: 0x214)
+        put([loadFlags], at: 0x211)
+        put(bytes(code32Start), at: 0x214)
         put(bytes(initrdLimit), at: 0x22c)
         put(bytes(0x1000 as UInt32), at: 0x230)
         put([1], at: 0x234)

@@ -85,8 +85,46 @@ import Testing
         #expect(refusal(GuestBuilder.elf([0xf4], machine: 243)).contains("RISC-V"))
         #expect(refusal(GuestBuilder.elf([0xf4], machine: 9999)).contains("9999"))
         #expect(refusal(GuestBuilder.bzImage([0xf4], version: 0x0203)).contains("older"))
+        #expect(refusal(GuestBuilder.bzImage([0xf4], code32Start: 0)).contains("calls a BIOS"))
+        #expect(refusal(GuestBuilder.bzImage([0xf4], loadFlags: 0)).contains("calls a BIOS"))
         #expect(refusal(Array(GuestBuilder.bzImage([0xf4])[..<0x220])).contains("truncated"))
         #expect(refusal(Array(GuestBuilder.bzImage([0xf4])[..<0x500])).contains("truncated"))
+    }
+
+    /// Headers by the ten thousand that name the same bytes: what a file can ask for is bounded by what it has.
+    @Test func segmentsThatOverlapAreRefused() throws {
+        func load(_ segments: [GuestBuilder.Part]) throws -> EntryState {
+            try KernelImage(GuestBuilder.elf(parts: segments, contents: [UInt8](0..<128)), file: "test")
+                .load(into: MachineMemory(size: 4 << 20), BootMaterial(commandLine: ""))
+        }
+        func part(_ address: UInt64, _ memorySize: UInt64, isNote: Bool = false) -> GuestBuilder.Part {
+            .init(isNote: isNote, address: address, offset: 0, size: 64, memorySize: memorySize)
+        }
+        #expect(throws: Never.self) { try load([part(0x10_1000, 0x1000), part(0x10_0000, 0x1000)]) }
+        #expect(throws: BootError.malformed(file: "test", what: "two of its segments lie at 0x100fff")) {
+            try load([part(0x10_0fff, 0x1000), part(0x10_0000, 0x1000)])
+        }
+        let notes = [GuestBuilder.Part](repeating: part(0, 64, isNote: true), count: 60_000)
+        #expect(throws: BootError.malformed(file: "test", what: "its notes are longer than the file")) {
+            try load([part(0x10_0000, 0x1000)] + notes)
+        }
+    }
+
+    /// As many segments as a header can count, each of its own bytes.
+    @Test func everySegmentIsLoaded() throws {
+        let count = 65_535, size = 64
+        let parts = (0..<count).map {
+            GuestBuilder.Part(
+                isNote: false, address: 0x10_0000 + UInt64((count - 1 - $0) * size), offset: $0 * size, size: size,
+                memorySize: UInt64(size))
+        }
+        let contents = (0..<count).flatMap { [UInt8](repeating: UInt8(truncatingIfNeeded: $0), count: size) }
+        let memory = try MachineMemory(size: 8 << 20)
+        let image = try KernelImage(GuestBuilder.elf(parts: parts, contents: contents), file: "test")
+        _ = try image.load(into: memory, BootMaterial(commandLine: ""))
+        for part in [0, 1, 255, 256, count - 1] {
+            #expect(try memory.read(count: size, at: parts[part].address).allSatisfy { $0 == UInt8(part & 0xff) })
+        }
     }
 
     @Test func filesThatAreNoneAreRefused() throws {
