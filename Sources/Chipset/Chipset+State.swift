@@ -1,10 +1,14 @@
 // Whole state, as the ioctls that save and restore a VM see it.
 
 extension Chipset {
-    /// KVM_GET_LAPIC: the 1024 bytes of the register page. nil for an unknown vCPU.
+    /// KVM_GET_LAPIC: the 1024 bytes of the register page, with the interrupt of a timer that is due. nil for an unknown
+    /// vCPU.
     public func localAPICPage(_ vcpu: Int) -> [UInt8]? {
         let now = clock()
-        return look(vcpu) { state, place in state.apics.all[place].page(now: now, wideIDs: state.apics.wideIDs) }
+        return change(vcpu) { state, place in
+            if state.apics.all[place].advanceTimer(now: now) { state.timersChanged = true }
+            return state.apics.all[place].page(now: now, wideIDs: state.apics.wideIDs)
+        }
     }
 
     /// KVM_SET_LAPIC. `tsc` is the guest's TSC now. false (EINVAL): not 1024 bytes, or an x2APIC id that is not the vCPU's.

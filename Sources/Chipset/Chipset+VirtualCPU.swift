@@ -110,12 +110,8 @@ extension Chipset {
         } ?? false
     }
 
-    /// The registers whose writing can set or stop the timer.
     private func noteTimer(_ register: UInt32, _ state: inout ChipsetState) {
-        switch LocalAPIC.Register(rawValue: Int(register)) {
-        case .initialCount, .divideConfiguration, .lvtTimer, .spuriousVector: state.timersChanged = true
-        default: break
-        }
+        if LocalAPIC.concernsTimer(Int(register)) { state.timersChanged = true }
     }
 
     /// IA32_APIC_BASE.
@@ -146,13 +142,18 @@ extension Chipset {
 
     /// IA32_TSC_DEADLINE; 0 unless the timer is in TSC-deadline mode and armed.
     public func tscDeadline(_ vcpu: Int) -> UInt64 {
-        look(vcpu) { state, place in state.apics.all[place].tscDeadline } ?? 0
+        let now = clock()
+        return change(vcpu) { state, place in
+            if state.apics.all[place].advanceTimer(now: now) { state.timersChanged = true }
+            return state.apics.all[place].tscDeadline
+        } ?? 0
     }
 
     /// Writes IA32_TSC_DEADLINE (ignored unless the timer is in TSC-deadline mode). `tsc` is the guest's TSC now.
     public func setTSCDeadline(_ vcpu: Int, _ value: UInt64, tsc: UInt64) {
         let now = clock()
         _ = change(vcpu) { state, place in
+            _ = state.apics.all[place].advanceTimer(now: now)
             state.apics.all[place].setTSCDeadline(value, tsc: tsc, now: now)
             // If it is past already, the interrupt is there before the next instruction.
             _ = state.apics.all[place].advanceTimer(now: now)

@@ -52,11 +52,14 @@ package struct ChipsetState: Codable, Sendable {
             apics.touched.append(place)
             timersChanged = true
         }
-        if let pulse = pit?.advance(now: now) {
-            timersChanged = true
-            if pulse { tick() }
-        }
+        advancePIT(to: now)
         if ioapic?.advance(now: now, to: &apics) == true { timersChanged = true }
+    }
+
+    private mutating func advancePIT(to now: UInt64) {
+        guard let pulse = pit?.advance(now: now) else { return }
+        timersChanged = true
+        if pulse { tick() }
     }
 
     /// Channel 0's tick: a pulse on GSI 0, and an NMI for those vCPUs whose LINT0 makes it one (Linux's old watchdog).
@@ -224,6 +227,8 @@ extension ChipsetState {
                 if wasMasked == true, pic.map({ $0.primary.imr & 1 == 0 }) == true { unmasked(.primaryPIC, pin: 0) }
             }
         case .pit, .speaker:
+            // A tick that is due came before the write.
+            advancePIT(to: now)
             pit?.write(port, byte, now: now)
             timersChanged = true
         }

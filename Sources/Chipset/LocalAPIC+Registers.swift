@@ -9,8 +9,18 @@ extension LocalAPIC {
     /// Those that only xAPIC mode has: arbitration priority, destination format, upper half of the command.
     private static let readableInPage: UInt64 = 1 << 0x09 | 1 << 0x0E | 1 << 0x31
 
+    /// The registers by which the timer is set, stopped or silenced.
+    package static func concernsTimer(_ index: Int) -> Bool {
+        switch Register(rawValue: index) {
+        case .initialCount, .divideConfiguration, .lvtTimer, .spuriousVector: true
+        default: false
+        }
+    }
+
     /// Whether an access to the register asks for the time.
-    package static func usesTime(_ index: Int) -> Bool { index >= 0x38 && index <= 0x3E }
+    package static func usesTime(_ index: Int) -> Bool {
+        concernsTimer(index) || index == Register.currentCount.rawValue
+    }
 
     private func value(_ index: Int, now: UInt64) -> UInt32? {
         let mask = isX2APIC ? Self.readable : Self.readable | Self.readableInPage
@@ -79,6 +89,8 @@ extension LocalAPIC {
 
     private mutating func write(_ index: Int, _ value: UInt32, now: UInt64) -> Action {
         guard let register = Register(rawValue: index) else { return .refused }
+        // What is due happened before the write, whenever the owner comes to it.
+        if Self.concernsTimer(index) { _ = advanceTimer(now: now) }
         switch register {
         case .id:
             if isX2APIC { return .refused }
@@ -150,14 +162,16 @@ extension LocalAPIC {
 // MARK: The page as a whole
 
 extension LocalAPIC {
-    /// KVM_GET_LAPIC: 1024 bytes. `wideIDs`: in x2APIC mode the id register holds all 32 bits.
+    /// KVM_GET_LAPIC: 1024 bytes. `wideIDs`: in x2APIC mode the id register holds all 32 bits. A count that is not yet
+    /// over is not shown as 0, which would stop the timer that is made from it.
     package func page(now: UInt64, wideIDs: Bool) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: 1024)
         func put(_ value: UInt32, at offset: Int) {
             for byte in 0..<4 { bytes[offset + byte] = UInt8(truncatingIfNeeded: value >> UInt32(byte * 8)) }
         }
         for index in 0..<64 { put(registers[index], at: index * 16) }
-        put(currentCount(now: now), at: Register.currentCount.rawValue * 16)
+        let isCounting = timer.mode != .tscDeadline && timer.expiry.map { $0 > now } == true
+        put(max(currentCount(now: now), isCounting ? 1 : 0), at: Register.currentCount.rawValue * 16)
         if isX2APIC {
             if !wideIDs { put(id << 24, at: Register.id.rawValue * 16) }
             put(self[.commandHigh], at: Register.command.rawValue * 16 + 4)

@@ -82,7 +82,9 @@ extension LocalAPIC {
         else { return 0 }
         let remaining: UInt64
         if expiry > now {
-            remaining = (expiry - now) % timer.period
+            let rest = expiry - now
+            // A new divisor may have stretched it beyond a period.
+            remaining = rest > timer.period ? rest % timer.period : rest
         } else {
             remaining = timer.mode == .periodic ? timer.period - 1 - (now - expiry) % timer.period : 0
         }

@@ -76,6 +76,99 @@ import Testing
         #expect(machine.read(0x390) == 0)
     }
 
+    @Test(
+        "the count is whole, and rounded down where the divisor doesn't divide what is left", arguments: [false, true])
+    func count(isPeriodic: Bool) {
+        let machine = machine()
+        machine.write(0x3E0, 3)
+        machine.write(0x320, isPeriodic ? 0x2_0040 : 0x40)
+        machine.write(0x380, 100_000)
+        #expect(machine.read(0x390) == 100_000)
+        for (wait, count) in [
+            (UInt64(1), UInt32(99_999)), (14, 99_999), (1, 99_999), (1, 99_998), (15, 99_998), (1, 99_997),
+        ] {
+            machine.pass(wait)
+            #expect(machine.read(0x390) == count)
+        }
+        machine.pass(1_600_000 - 33 - 15)
+        #expect(machine.read(0x390) == 0)
+        machine.pass(15)
+        #expect(machine.read(0x390) == (isPeriodic ? 100_000 : 0))
+        machine.pass(31)
+        #expect(machine.read(0x390) == (isPeriodic ? 99_998 : 0))
+        machine.write(0x3E0, 0xA)
+        #expect(machine.read(0x390) == (isPeriodic ? 99_998 : 0))
+    }
+
+    /// Each write that can set, stop or silence the timer, after it was due and before its owner's thread has come.
+    @Test(
+        "what was due before a write has happened",
+        arguments: [
+            ("periodic", UInt32(0x320), UInt32(0x2_0040), nil as UInt64?), ("masked", 0x320, 0x1_0040, nil),
+            ("TSC deadline", 0x320, 0x4_0040, nil), ("count", 0x380, 500_000, 500_000), ("stopped", 0x380, 0, nil),
+            ("divisor", 0x3E0, 0, nil), ("software disable", 0xF0, 0xFF, nil),
+        ])
+    func lateness(name: String, register: UInt32, value: UInt32, deadline: UInt64?) {
+        let machine = machine(), chipset = machine.chipset
+        machine.write(0x350, 0x1_0000)
+        machine.write(0x320, 0x40)
+        machine.write(0x380, 1000)
+        machine.wait(1500)
+        machine.write(register, value)
+        #expect(machine.requested(0x40), "\(name)")
+        #expect(chipset.nextDeadline == deadline.map { machine.now + $0 }, "\(name)")
+        machine.pass(300_000)
+        #expect(chipset.nextDeadline == deadline.map { machine.now - 300_000 + $0 }, "\(name)")
+    }
+
+    @Test("a timer that was due while masked does not interrupt afterwards")
+    func unmasked() {
+        let machine = machine(), chipset = machine.chipset
+        machine.write(0x320, 0x1_0040)
+        machine.write(0x380, 1000)
+        machine.wait(1500)
+        machine.write(0x320, 0x40)
+        machine.pass(0)
+        #expect(!chipset.hasInterrupt(0))
+    }
+
+    @Test("a TSC deadline that is past reads 0 and has interrupted, also before a new one")
+    func pastDeadline() {
+        let machine = machine(), chipset = machine.chipset
+        machine.write(0x320, 0x4_0040)
+        chipset.setTSCDeadline(0, 1000, tsc: 0)
+        machine.wait(1500)
+        #expect(chipset.tscDeadline(0) == 0)
+        #expect(chipset.acknowledge(0) == 0x40)
+        machine.end()
+        chipset.setTSCDeadline(0, 1000, tsc: 0)
+        machine.wait(1500)
+        chipset.setTSCDeadline(0, 900_000, tsc: 1500)
+        #expect(chipset.acknowledge(0) == 0x40)
+        #expect(chipset.tscDeadline(0) == 900_000)
+    }
+
+    @Test("the page that is saved has the interrupt of a timer that is due, or a count that goes on")
+    func saved() throws {
+        let machine = machine(), chipset = machine.chipset
+        machine.write(0x3E0, 0xA)
+        machine.write(0x320, 0x40)
+        machine.write(0x380, 10)
+        machine.wait(1275)
+        let running = try #require(chipset.localAPICPage(0))
+        #expect(running[0x390] == 1)
+        machine.wait(5)
+        let over = try #require(chipset.localAPICPage(0))
+        #expect(over[0x390] == 0)
+        #expect(over[0x220] == 1)
+        #expect(chipset.setLocalAPICPage(0, running, tsc: 0))
+        #expect(!machine.requested(0x40))
+        #expect(chipset.nextDeadline != nil)
+        #expect(chipset.setLocalAPICPage(0, over, tsc: 0))
+        #expect(machine.requested(0x40))
+        #expect(chipset.nextDeadline == nil)
+    }
+
     @Test("11.5.4.1: TSC deadline")
     func tscDeadline() {
         let machine = machine(), chipset = machine.chipset

@@ -43,6 +43,9 @@ final class Machine: Sendable {
         }
     }
 
+    /// Lets time pass, and nobody comes to fire what is due.
+    func wait(_ nanoseconds: UInt64) { log.record.withLock { $0.now &+= nanoseconds } }
+
     /// Lets time pass and fires what is due.
     func pass(_ nanoseconds: UInt64) {
         let now = log.record.withLock { record in

@@ -103,13 +103,68 @@ import Testing
         #expect(silent.chipset.readPort(0x61, size: 1) == nil)
     }
 
-    @Test("a rising gate restarts mode 3")
-    func gate() {
+    @Test(
+        "a rising gate starts modes 1, 2, 3 and 5 anew; a high or falling one none",
+        arguments: [UInt8(0), 1, 2, 3, 4, 5])
+    func gate(mode: UInt8) {
         let machine = machine()
-        machine.program(2, mode: 3, count: 1000)
+        let speed: UInt16 = mode == 3 ? 2 : 1, restarts = mode != 0 && mode != 4
+        machine.program(2, mode: mode, count: 1000)
         machine.pass(ticks(100))
         machine.out(0x61, 1)
-        #expect(latched(machine, 2) == 1000)
+        #expect(latched(machine, 2) == (restarts ? 1000 : 900))
+        let passed: UInt64 = restarts ? 0 : 100
+        machine.pass(ticks(passed + 100) - ticks(passed))
+        machine.out(0x61, 3)
+        #expect(latched(machine, 2) == 1000 - UInt16(passed + 100) * speed)
+        // It counts on without its gate, as the kernel's does.
+        machine.out(0x61, 0)
+        machine.pass(ticks(passed + 200) - ticks(passed + 100))
+        #expect(latched(machine, 2) == 1000 - UInt16(passed + 200) * speed)
+        machine.out(0x61, 1)
+        #expect(latched(machine, 2) == (restarts ? 1000 : 700))
+    }
+
+    @Test("a new count counts at once, when its second byte is there", arguments: [UInt8(0), 1, 2, 3, 4, 5])
+    func reload(mode: UInt8) {
+        let machine = machine()
+        let speed: UInt16 = mode == 3 ? 2 : 1
+        machine.out(0x61, 1)
+        machine.program(2, mode: mode, count: 1000)
+        machine.pass(ticks(100))
+        machine.out(0x42, 0xF4)
+        #expect(latched(machine, 2) == 1000 - 100 * speed)
+        machine.out(0x42, 0x01)
+        #expect(latched(machine, 2) == 500)
+        machine.pass(ticks(100))
+        #expect(latched(machine, 2) == 500 - 100 * speed)
+        machine.pass(ticks(600) - ticks(100))
+        switch mode {
+        case 2: #expect(latched(machine, 2) == 400)
+        case 3: #expect(latched(machine, 2) == 300)
+        default: #expect(latched(machine, 2) == 65436)
+        }
+    }
+
+    @Test(
+        "channel 0 with a new count: the tick that was due is there, the next one comes by the new count",
+        arguments: [UInt8(0), 2, 3, 4])
+    func reloadOfTheClock(mode: UInt8) {
+        let machine = machine(), chipset = machine.chipset
+        machine.program(0, mode: mode, count: 11932)
+        machine.pass(5_000_000)
+        #expect(!chipset.hasInterrupt(0))
+        machine.out(0x40, 0x38)
+        #expect(chipset.nextDeadline == machine.now - 5_000_000 + 11932 * 1_000_000_000 / 1_193_182)
+        machine.out(0x40, 0x4A)
+        let period: UInt64 = 19000 * 1_000_000_000 / 1_193_182
+        #expect(chipset.nextDeadline == machine.now + period)
+        machine.pass(period - 1)
+        #expect(!chipset.hasInterrupt(0))
+        machine.wait(1)
+        machine.program(0, mode: mode, count: 19000)
+        #expect(chipset.acknowledge(0) == 0x20)
+        #expect(chipset.nextDeadline == machine.now + period)
     }
 
     @Test("channel 0 interrupts: periodically in mode 2, once in mode 0")
