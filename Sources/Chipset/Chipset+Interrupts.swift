@@ -12,7 +12,8 @@ extension Chipset {
     }
 
     /// KVM_SIGNAL_MSI: `address` is address_hi and address_lo together.
-    /// - Returns: to how many vCPUs it went, −1 none, −22 (EINVAL) a malformed address.
+    /// - Returns: to how many vCPUs it went; −1 (EPERM) a broadcast that nobody hears, or logical ids that clash;
+    ///   −22 (EINVAL) a malformed address.
     @discardableResult
     public func deliverMSI(address: UInt64, data: UInt32) -> Int {
         change { $0.state.deliverMSI(address: address, data: data) }

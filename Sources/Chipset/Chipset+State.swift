@@ -16,6 +16,7 @@ extension Chipset {
         let now = clock()
         return change(vcpu) { state, place in
             state.timersChanged = true
+            defer { state.ioapic?.trackRTC(state.apics) }
             return state.apics.all[place].setPage(page, now: now, tsc: tsc, wideIDs: state.apics.wideIDs)
         } ?? false
     }

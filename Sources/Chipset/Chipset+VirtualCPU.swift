@@ -20,6 +20,7 @@ extension Chipset {
     public func reset(_ vcpu: Int, initialize: Bool) {
         _ = change(vcpu) { state, place in
             state.apics.all[place].reset(initialize: initialize)
+            state.ioapic?.trackRTC(state.apics)
             state.timersChanged = true
         }
     }

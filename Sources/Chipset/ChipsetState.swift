@@ -149,6 +149,7 @@ extension ChipsetState {
 
     /// Whether one of the reserved GSIs sends this vector, level-triggered, to this vCPU.
     private func userSpaceOwns(_ vector: UInt8, place: Int, pins: Int) -> Bool {
+        guard routing.hasLevelMessage(vector) else { return false }
         let apic = apics.all[place]
         for gsi in 0..<UInt32(clamping: min(max(0, pins), Int(GSIRouting.limit))) {
             for case .message(let address, let data) in routing[gsi] {

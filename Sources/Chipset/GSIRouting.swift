@@ -41,6 +41,8 @@ public struct GSIRouting: Sendable, Equatable, Codable {
     /// The targets by rising GSI, and where each GSI's begin.
     private let targets: [Target]
     private let starts: [Int32]
+    /// The vectors of level-triggered messages, which most vectors are not.
+    private let levelVectors: Set<UInt8>
     /// The GSI of each pin: 16 of the 8259 pair, then 24 of the I/O APIC; −1 for none.
     private let gsis: [Int16]
 
@@ -80,12 +82,19 @@ public struct GSIRouting: Sendable, Equatable, Codable {
         self.gsis = gsis
         self.starts = starts
         targets = sorted.map(\.element.target)
+        levelVectors = Set(
+            targets.compactMap { target -> UInt8? in
+                guard case .message(let address, let data) = target else { return nil }
+                let message = MSI.message(address: address, data: data, wideIDs: wideIDs)
+                return message.isLevelTriggered ? message.vector : nil
+            })
     }
 
     /// The empty table.
     public init() {
         entries = []
         targets = []
+        levelVectors = []
         starts = [0]
         gsis = [Int16](repeating: -1, count: 40)
     }
@@ -111,6 +120,9 @@ public struct GSIRouting: Sendable, Equatable, Codable {
         guard Int(gsi) + 1 < starts.count else { return [] }
         return targets[Int(starts[Int(gsi)])..<Int(starts[Int(gsi) + 1])]
     }
+
+    /// Whether any GSI sends this vector level-triggered.
+    func hasLevelMessage(_ vector: UInt8) -> Bool { levelVectors.contains(vector) }
 
     /// The GSI that drives a pin.
     func gsi(of controller: Controller, pin: Int) -> UInt32? {

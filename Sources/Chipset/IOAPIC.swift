@@ -92,7 +92,8 @@ extension IOAPIC {
         return count
     }
 
-    private mutating func trackRTC(_ apics: LocalAPICs) {
+    /// Looks anew at who has not ended the RTC's interrupt: it has been delivered, or local APICs have been set or reset.
+    package mutating func trackRTC(_ apics: LocalAPICs) {
         let message = InterruptMessage(redirection: table[Self.rtcPin])
         rtcPending = [:]
         for (place, apic) in apics.all.enumerated()
@@ -109,9 +110,10 @@ extension IOAPIC {
         if rtcPending[place] == vector { rtcPending[place] = nil }
     }
 
-    /// Ends a pin's level-triggered interrupt; a line that is still high interrupts again. Edges need nothing.
+    /// Ends a pin's level-triggered interrupt; a line that is still high interrupts again. Edges need nothing, also those
+    /// that share a level's vector.
     package mutating func endOfInterrupt(_ pin: Int, levelTriggered: Bool, to apics: inout LocalAPICs) {
-        guard levelTriggered, pin >= 0, pin < Self.pinCount else { return }
+        guard levelTriggered, pin >= 0, pin < Self.pinCount, table[pin] & Entry.level != 0 else { return }
         table[pin] &= ~Entry.remoteIRR
         guard table[pin] & Entry.masked == 0, irr & 1 << UInt32(pin) != 0 else {
             repeats[pin] = 0

@@ -32,7 +32,7 @@ package struct LocalAPICs: Codable, Sendable {
 
     /// Delivers to every APIC that the message means, or to one of them.
     /// - Parameter source: the place of the sender of an IPI.
-    /// - Returns: how many took it; −1 if there was no destination.
+    /// - Returns: how many took it. Where nobody is meant: 0, and −1 for what the kernel looks for without its map.
     package mutating func deliver(_ original: InterruptMessage, from source: Int? = nil) -> Int {
         var message = original
         if message.shorthand == .itself {
@@ -44,11 +44,42 @@ package struct LocalAPICs: Codable, Sendable {
             message.redirectionHint = false
         }
         if message.goesToOne { return deliverToOne(message, from: source) }
-        var count = -1
+        var count = 0, isMeant = false
         for place in all.indices where reaches(message, place, from: source) {
-            count = max(count, 0) + (accept(message, at: place) ? 1 : 0)
+            isMeant = true
+            if accept(message, at: place) { count += 1 }
         }
-        return count
+        return isMeant ? count : statusOfNobody(message)
+    }
+
+    /// The kernel keeps a map of physical ids, and one of logical ids while all APICs agree on their form and no two are the
+    /// same. A place of theirs that is empty takes nothing; what is searched for elsewhere and not found is another thing.
+    private func statusOfNobody(_ message: InterruptMessage) -> Int {
+        let form = logicalForm
+        let isBroadcast =
+            broadcastQuirk
+            ? message.destination == 0xFF
+            : message.destination == ~0 || message.destination == 0xFF && form != .extended
+        return isBroadcast || message.isLogical && form == .mixed ? -1 : 0
+    }
+
+    private enum LogicalForm { case none, flat, cluster, extended, mixed }
+
+    /// The form of the logical ids of all enabled APICs that have one.
+    private var logicalForm: LogicalForm {
+        var form = LogicalForm.none
+        var taken: Set<UInt32> = []
+        for apic in all where apic.isHardwareEnabled && apic.isSoftwareEnabled && apic[.logicalDestination] != 0 {
+            let id = apic[.logicalDestination]
+            let own: LogicalForm = apic.isX2APIC ? .extended : apic[.destinationFormat] == ~0 ? .flat : .cluster
+            guard form == .none || form == own else { return .mixed }
+            form = own
+            guard own != .extended else { continue }
+            let members = own == .flat ? id >> 24 : id >> 24 & 0xF
+            if members == 0 { continue }
+            guard members.nonzeroBitCount == 1, taken.insert(id).inserted else { return .mixed }
+        }
+        return form
     }
 
     private func reaches(_ message: InterruptMessage, _ place: Int, from source: Int?) -> Bool {
@@ -69,14 +100,13 @@ package struct LocalAPICs: Codable, Sendable {
         for place in all.indices where all[place].isSoftwareEnabled && reaches(message, place, from: source) {
             candidates += 1
         }
-        // One that is there and does not accept is another thing than none.
-        guard candidates > 0 else { return all.indices.contains { reaches(message, $0, from: source) } ? 0 : -1 }
+        guard candidates > 0 else { return statusOfNobody(message) }
         var skip = Int(message.vector) % candidates
         for place in all.indices where all[place].isSoftwareEnabled && reaches(message, place, from: source) {
             if skip == 0 { return accept(message, at: place) ? 1 : 0 }
             skip -= 1
         }
-        return -1
+        return 0
     }
 
     mutating func accept(_ message: InterruptMessage, at place: Int) -> Bool {

@@ -53,7 +53,9 @@ extension VirtualMachine {
         guard let chipset, record.load(12, as: UInt32.self) & ~1 == 0 else { throw .invalidArgument }
         let delivered = chipset.deliverMSI(address: record.load(0), data: record.load(8))
         guard delivered != MSI.invalid else { throw .invalidArgument }
-        return Int32(clamping: max(0, delivered))
+        // What the kernel hands to user space as it is: −1 is EPERM there.
+        guard delivered >= 0 else { throw .notPermitted }
+        return Int32(clamping: delivered)
     }
 
     func changeIRQFD(_ argument: ClientArgument) throws(Errno) {

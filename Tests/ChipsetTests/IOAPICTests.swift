@@ -82,6 +82,63 @@ import Testing
         #expect(machine.ioapic(0x3A) & 0x4000 == 0)
     }
 
+    @Test("82093AA, 3.2.4: masked in service, ended while masked, unmasked: it comes again, once, and remote IRR tells")
+    func maskEndUnmask() {
+        let machine = machine(), chipset = machine.chipset
+        machine.redirect(21, 0x8051)
+        chipset.setLine(21, level: true)
+        #expect(chipset.acknowledge(0) == 0x51)
+        // Writing the entry does not clear remote IRR, and unmasking it with remote IRR set sends nothing.
+        machine.setIOAPIC(0x3A, 0x1_8051)
+        #expect(machine.ioapic(0x3A) == 0x1_C051)
+        machine.setIOAPIC(0x3A, 0x8051)
+        #expect(machine.ioapic(0x3A) == 0xC051)
+        #expect(!machine.requested(0x51))
+        machine.setIOAPIC(0x3A, 0x1_8051)
+        machine.end()
+        #expect(machine.ioapic(0x3A) == 0x1_8051)
+        #expect(!machine.requested(0x51))
+        machine.setIOAPIC(0x3A, 0x8051)
+        #expect(machine.ioapic(0x3A) == 0xC051)
+        #expect(chipset.acknowledge(0) == 0x51)
+        machine.setIOAPIC(0x3A, 0x1_8051)
+        chipset.setLine(21, level: false)
+        machine.end()
+        machine.setIOAPIC(0x3A, 0x8051)
+        #expect(!machine.requested(0x51))
+        #expect(machine.ioapic(0x3A) == 0x8051)
+    }
+
+    @Test("several sources hold one pin: it falls with the last")
+    func sources() {
+        let machine = machine(), chipset = machine.chipset
+        let other = Chipset.Source(rawValue: 31)
+        machine.redirect(21, 0x8051)
+        chipset.setLine(21, level: true)
+        chipset.setLine(21, level: true, source: other)
+        chipset.setLine(21, level: false)
+        #expect(chipset.acknowledge(0) == 0x51)
+        machine.end()
+        #expect(chipset.acknowledge(0) == 0x51)
+        chipset.setLine(21, level: false, source: other)
+        machine.end()
+        #expect(!chipset.hasInterrupt(0))
+    }
+
+    @Test("two pins with one vector: its end is for the level, and no new edge for the other")
+    func sharedVector() {
+        let machine = machine(), chipset = machine.chipset
+        machine.redirect(20, 0x51)
+        machine.redirect(21, 0x8051)
+        chipset.setLine(20, level: true)
+        chipset.setLine(21, level: true)
+        #expect(chipset.acknowledge(0) == 0x51)
+        chipset.setLine(21, level: false)
+        machine.end()
+        #expect(machine.ioapic(0x3A) == 0x8051)
+        #expect(!chipset.hasInterrupt(0))
+    }
+
     @Test("a resampling source falls at EOI, before the line is looked at again")
     func resample() {
         let machine = machine(), chipset = machine.chipset
@@ -133,7 +190,15 @@ import Testing
         chipset.setLine(18, level: true)
         #expect(chipset.takeEvents(3).nmis == 1)
         machine.redirect(19, 0x71, destination: 9)
-        #expect(chipset.setLine(19, level: true) == -1)
+        #expect(chipset.setLine(19, level: true) == 0)
+        machine.redirect(20, 0x8072, destination: 9)
+        #expect(chipset.setLine(20, level: true) == 0)
+        #expect(machine.ioapic(0x38) == 0x8072)
+        for cpu in 0..<4 { #expect(chipset.setAPICBase(cpu, 0xFEE0_0000, fromHost: true)) }
+        machine.redirect(22, 0x73, destination: 0)
+        #expect(chipset.setLine(22, level: true) == 0)
+        machine.redirect(23, 0x74, destination: 0xFF)
+        #expect(chipset.setLine(23, level: true) == -1)
     }
 
     @Test("an RTC tick coalesces until the last one has been ended, if status is wanted")
@@ -151,6 +216,15 @@ import Testing
         #expect(tick() == 0)
         machine.end()
         #expect(tick() == 1)
+        // Nobody is left to end it.
+        chipset.reset(0, initialize: true)
+        machine.enable()
+        #expect(tick() == 1)
+        #expect(chipset.acknowledge(0) == 0x38)
+        let page = chipset.localAPICPage(0) ?? []
+        machine.end()
+        #expect(chipset.setLocalAPICPage(0, page, tsc: 0))
+        #expect(tick() == 0)
     }
 
     @Test("state goes round, and what is requested in it is delivered")
