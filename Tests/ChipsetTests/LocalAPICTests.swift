@@ -100,6 +100,29 @@ import Testing
         #expect(machine.takeWakes() == [])
     }
 
+    @Test(
+        "11.8.3.1: PPR is the higher class, with TPR's subclass where TPR's is not the lower",
+        arguments: [
+            (UInt32(0x45), UInt32(0x4F), UInt32(0x45)), (0x4F, 0x41, 0x4F), (0x40, 0x4F, 0x40), (0x35, 0x4F, 0x40),
+            (0x3F, 0x41, 0x40), (0x55, 0x4F, 0x55), (0x50, 0x4F, 0x50), (0x00, 0x4F, 0x40),
+        ])
+    func processorPriority(task: UInt32, service: UInt32, wanted: UInt32) {
+        let machine = Machine(), chipset = machine.chipset
+        machine.enable()
+        machine.write(0x350, 0x1_0000)
+        chipset.deliverMSI(address: 0xFEE0_0000, data: service)
+        #expect(chipset.acknowledge(0).map(UInt32.init) == service)
+        machine.write(0x80, task)
+        #expect(machine.read(0xA0) == wanted)
+        // The subclass holds nothing back: the class does.
+        chipset.deliverMSI(address: 0xFEE0_0000, data: wanted | 0xF)
+        #expect(!chipset.hasInterrupt(0))
+        chipset.deliverMSI(address: 0xFEE0_0000, data: (wanted & 0xF0) + 0x10)
+        #expect(chipset.hasInterrupt(0))
+        machine.end()
+        #expect(machine.read(0xA0) == task)
+    }
+
     @Test("11.12.5: transitions of IA32_APIC_BASE")
     func base() {
         let machine = Machine(), chipset = machine.chipset

@@ -100,6 +100,26 @@ import Testing
         #expect(chipset.acknowledge(0) == nil)
     }
 
+    @Test("a spurious interrupt of the secondary: in service at the primary alone, which wants its EOI")
+    func spurious() {
+        let machine = machine(), chipset = machine.chipset
+        chipset.setLine(10, level: true)
+        machine.out(0xA1, 0x04)
+        #expect(chipset.acknowledge(0) == 0x2F)
+        #expect(chipset.pic(.primary)?.isr == 0x04)
+        #expect(chipset.pic(.secondary)?.isr == 0)
+        chipset.setLine(4, level: true)
+        #expect(chipset.acknowledge(0) == nil)
+        machine.out(0x20, 0x20)
+        #expect(chipset.pic(.primary)?.isr == 0)
+        #expect(chipset.acknowledge(0) == 0x24)
+        machine.out(0x20, 0x20)
+        machine.out(0xA1, 0)
+        #expect(chipset.acknowledge(0) == 0x2A)
+        #expect(chipset.pic(.primary)?.isr == 0x04)
+        #expect(chipset.pic(.secondary)?.isr == 0x04)
+    }
+
     @Test("rotation: on EOI, on specific EOI, by command")
     func rotation() {
         let machine = machine(), chipset = machine.chipset
