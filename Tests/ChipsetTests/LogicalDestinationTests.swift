@@ -1,7 +1,8 @@
 import Chipset
+import TestLimits
 import Testing
 
-@Suite("Logical destinations with several members (Intel SDM vol. 3, 11.6.2.2 and 11.12.10)")
+@Suite("Logical destinations with several members (Intel SDM vol. 3, 11.6.2.2 and 11.12.10)", .within(minutes: 20))
 struct LogicalDestinationTests {
     /// How a machine's local APICs are named.
     enum Form: CaseIterable { case flat, cluster, x2APIC }

@@ -1,11 +1,12 @@
 import Synchronization
+import TestLimits
 import Testing
 
 @testable import Devices
 
 /// What drivers do to a serial port while they start, with a sender at the other end that has input from the first moment
 /// and gives it whenever it is taken.
-@Suite struct UART16550InputTests {
+@Suite(.within(minutes: 20)) struct UART16550InputTests {
     /// A port, its sender, and a guest that takes some time for each access.
     final class Line: Sendable {
         let bench = Bench()

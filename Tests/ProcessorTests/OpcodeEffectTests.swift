@@ -1,12 +1,13 @@
 import GuestMemory
 import TestSupport
+import TestLimits
 import Testing
 
 @testable import Processor
 @testable import X86
 
 /// What the opcode table says that instructions do, against what they do.
-@Suite(.timeLimit(.minutes(5))) struct OpcodeEffectTests {
+@Suite(.within(minutes: 20)) struct OpcodeEffectTests {
     /// How one instruction's execution went on.
     private enum Outcome: Equatable {
         /// With the next op of the block.

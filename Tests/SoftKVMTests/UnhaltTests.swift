@@ -26,8 +26,11 @@ struct UnhaltTests {
         let machine = try TestMachine(hypervisor, .real, source: source) { try $0.createInterruptControllers() }
         var cpu = try machine.makeCPU()
         try cpu.setMultiprocessorState(.runnable)
+        let hanging = Watchdog(cpu.kickHandle, patience: .seconds(20), of: .wall)
         for expected in [[0x10, 0], [0x11, 0]] as [[UInt8]] {
+            hanging.begin()
             try cpu.run()
+            hanging.end()
             if hypervisor == .kernel, cpu.exit.reason != .io { try Test.cancel("this /dev/kvm passes no kick on") }
             #expect(try port(cpu) == expected)
         }

@@ -3,6 +3,7 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
 /// Four vCPUs whose local APICs are as the test wants them; nothing is run.
@@ -74,7 +75,7 @@ private final class Listeners {
     }
 }
 
-@Suite(.enabled(if: hypervisors.contains(.kernel), "/dev/kvm is absent"))
+@Suite(.within(minutes: 20), .enabled(if: hypervisors.contains(.kernel), "/dev/kvm is absent"))
 struct DeliveryOracleTests {
     enum Setting: CaseIterable {
         case afterReset, flat, flatSharingABit, flatWithTwoBits, cluster, oneOff, allOff, x2APIC, mixed
