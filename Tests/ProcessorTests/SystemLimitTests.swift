@@ -14,32 +14,31 @@ import X86
         var isInside: Bool
 
         var testDescription: String {
-            let direction =
-                attributes & 4 != 0 ? "expand-down\(attributes & 0x4000 != 0 ? ", 32-bit" : "")" : "expand-up"
-            return "\(direction), limit \(String(limit, radix: 16)): \(size) at \(String(offset, radix: 16))"
+            let direction = attributes & 4 == 0 ? "expand-up" : "expand-down"
+            let width = attributes & 0x4000 == 0 ? 16 : 32
+            let (end, start) = (String(limit, radix: 16), String(offset, radix: 16))
+            return "\(direction), \(width)-bit, limit \(end): \(size) at \(start)"
         }
     }
 
     static let cases: [Case] = {
         var cases: [Case] = []
+        func add(_ attributes: UInt16, _ limit: UInt32, _ offset: UInt64, _ size: Int, _ isInside: Bool) {
+            cases.append(
+                Case(attributes: attributes, limit: limit, offset: offset, size: size, isInside: isInside))
+        }
         for size in [1, 2, 4] {
             let bytes = UInt64(size)
-            for (offset, isInside) in [(0x9000 - bytes, true), (0x9001 - bytes, false), (0x9000, false), (0, true)] {
-                cases.append(Case(attributes: 0x4093, limit: 0x8FFF, offset: offset, size: size, isInside: isInside))
-            }
+            add(0x4093, 0x8FFF, 0, size, true)
+            add(0x4093, 0x8FFF, 0x9000 - bytes, size, true)
+            add(0x4093, 0x8FFF, 0x9001 - bytes, size, false)
+            add(0x4093, 0x8FFF, 0x9000, size, false)
             for attributes: UInt16 in [0x97, 0x4097] {
-                for (offset, isInside) in [(0x4FFF, false), (0x5000, true), (0x1_0000 - bytes, true)]
-                    as [(UInt64, Bool)]
-                {
-                    cases.append(
-                        Case(attributes: attributes, limit: 0x4FFF, offset: offset, size: size, isInside: isInside))
-                }
+                add(attributes, 0x4FFF, 0x4FFF, size, false)
+                add(attributes, 0x4FFF, 0x5000, size, true)
+                add(attributes, 0x4FFF, 0x1_0000 - bytes, size, true)
                 // Without B nothing is inside from 64 KiB on.
-                let isBig = attributes & 0x4000 != 0
-                for offset in [0x1_0001 - bytes, 0x1_0000] {
-                    cases.append(
-                        Case(attributes: attributes, limit: 0x4FFF, offset: offset, size: size, isInside: isBig))
-                }
+                add(attributes, 0x4FFF, 0x1_0001 - bytes, size, attributes & 0x4000 != 0)
             }
         }
         return cases
