@@ -80,7 +80,7 @@ coverage: setup ## Run the tests and say what they reach
 # PART=K/N: every Nth bug from the Kth on. MUTANT=name: that one. CHECK=1: only whether the list fits the sources.
 mutants: ## Plant bugs of our own list, and say which of them the tests don't see
 	@scripts/setup $(if $(CHECK),lint,mutants)
-	@scripts/mutants/run $(if $(CHECK),--check) $(if $(PART),--part $(PART)) $(addprefix --mutant ,$(MUTANT))
+	@scripts/mutants/run $(if $(CHECK),--check) $(if $(PART),--part $(PART)) $(addprefix --mutant ,$(MUTANT)) $(ARGS)
 
 # Threads of a command that a signal has ended are not waited for: no leak. What the sanitizers leave out, by name:
 # - BootTests: a kernel's boot, which an unoptimised interpreter takes too long for.

@@ -181,6 +181,21 @@ import Testing
         try cpu.setSignalMask(nil)
     }
 
+    // KVM API, 4.30: with KVM_CLOCK_REALTIME the clock goes on by what the time of day has since.
+    @Test func theClockMakesUpForTheTimeOfDay() throws {
+        let machine = try System(.software).makeVirtualMachine()
+        let thousandSeconds: UInt64 = 1_000_000_000_000
+        var clock = try machine.clock()
+        clock.realtime -= thousandSeconds
+        for (flags, begin) in [(UInt32(0), UInt64(5)), (UInt32(KVM_CLOCK_REALTIME), 5 + thousandSeconds)] {
+            clock.flags = flags
+            clock.clock = 5
+            try machine.setClock(clock)
+            // What the test itself takes is less.
+            #expect(try machine.clock().clock &- begin < thousandSeconds)
+        }
+    }
+
     // KVM API, 7.9: with 32-bit ids bits 31:8 of address_hi are the destination's, and the others are reserved.
     @Test(arguments: present)
     func bothHalvesOfAMessagesAddressCount(_ hypervisor: Hypervisor) throws {

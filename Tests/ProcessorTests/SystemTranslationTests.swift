@@ -57,6 +57,25 @@ import X86
         #expect(try entry(machine) & 0xFFF == 0x67)
     }
 
+    /// A and D are stores: the pages of the tables in which they were set are in the dirty log.
+    @Test(arguments: Mode.allCases)
+    func whatAWalkSetsIsLogged(_ mode: Mode) throws {
+        // mov eax, [rdi]; hlt; mov [rdi], eax; hlt
+        let machine = try machine(mode, [0x8B, 0x07, 0xF4, 0x89, 0x07, 0xF4], flags: 7)
+        let pages = try #require(machine.space.regions.first).pages
+        let directory = Int(SystemMachine.tables >> 12), table = Int(Self.table >> 12), page = Int(Self.linear >> 12)
+        pages.isLogging = true
+        machine.processor.flushTranslations()
+        try machine.runToHalt()
+        #expect(pages.isDirty(directory) && pages.isDirty(table))
+        #expect(!pages.isDirty(page))
+        for word in 0..<pages.dirtyWordCount { _ = pages.takeDirty(word: word) }
+        machine.processor.flushTranslations()
+        try machine.runToHalt()
+        #expect(!pages.isDirty(directory) && pages.isDirty(table))
+        #expect(pages.isDirty(page))
+    }
+
     /// A supervisor's write that CR0.WP allowed is refused once WP is set, and the other way round. 4.6.1.
     @Test(arguments: Mode.allCases)
     func writeProtectionComesAndGoes(_ mode: Mode) throws {

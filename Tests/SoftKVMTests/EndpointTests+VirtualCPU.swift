@@ -136,8 +136,11 @@ import Testing
         try takeSupportedCPUID(vcpu)
         try client.set(vcpu, .setXCRS, xcrs)
         #expect(try client.get(vcpu, .getXCRS, kvm_xcrs()).xcrs.0.value == 3)
-        xcrs.xcrs.0.value = 4
-        #expect(client.failure { try client.set(vcpu, .setXCRS, xcrs) } == .invalidArgument)
+        // Not without x87, nor AVX without SSE. Intel SDM vol. 1, 13.3.
+        for value: UInt64 in [0, 2, 4, 5, 6, 1 << 63 | 1] {
+            xcrs.xcrs.0.value = value
+            #expect(client.failure { try client.set(vcpu, .setXCRS, xcrs) } == .invalidArgument)
+        }
         xcrs.flags = 1
         #expect(client.failure { try client.set(vcpu, .setXCRS, xcrs) } == .invalidArgument)
 
@@ -204,6 +207,30 @@ import Testing
         try client.enable(client.machine, .exceptionPayload, 1)
         let shown = try client.get(vcpu, .getVCPUEvents, kvm_vcpu_events())
         #expect(shown.exception.pending == 1 && shown.exception.injected == 0)
+    }
+
+    /// Two wait, one of them for the end of the one that is handled.
+    @Test(arguments: [(UInt8(0), UInt8(2)), (1, 1)])
+    func maskedInterrupts(masked: UInt8, limit: UInt8) throws {
+        let vcpu = try client.makeVCPU()
+        var events = try client.get(vcpu, .getVCPUEvents, kvm_vcpu_events())
+        events.nmi.masked = masked
+        try client.set(vcpu, .setVCPUEvents, events)
+        for count in 1...3 {
+            _ = try client.endpoint.ioctl(vcpu, .nmi, 0)
+            #expect(try client.get(vcpu, .getVCPUEvents, kvm_vcpu_events()).nmi.pending == min(UInt8(count), limit))
+        }
+    }
+
+    /// KVM_X86_SHADOW_INT_MOV_SS (1) and KVM_X86_SHADOW_INT_STI (2).
+    @Test(arguments: [UInt8(0), 1, 2])
+    func shadows(shadow: UInt8) throws {
+        let vcpu = try client.makeVCPU()
+        var events = try client.get(vcpu, .getVCPUEvents, kvm_vcpu_events())
+        events.flags = UInt32(KVM_VCPUEVENT_VALID_SHADOW)
+        events.interrupt.shadow = shadow
+        try client.set(vcpu, .setVCPUEvents, events)
+        #expect(try client.get(vcpu, .getVCPUEvents, kvm_vcpu_events()).interrupt.shadow == shadow)
     }
 
     @Test func stateOfExecution() throws {

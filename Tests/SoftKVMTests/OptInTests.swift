@@ -259,6 +259,7 @@ struct OptInTests {
                 hlt
                 out 0xe9, eax
                 hlt
+                out 0xe9, eax
                 """)
         var cpu = try machine.makeCPU()
         cpu.synced = [.general, .special]
@@ -269,9 +270,60 @@ struct OptInTests {
         #expect(cpu.syncedSpecialRegisters.cr3 == Place.pageTables)
         registers.rax = 0x5678
         cpu.syncedRegisters = registers
+        try expect(&cpu, 0x5678)
+        // What went in goes in once.
         try cpu.run()
-        guard case .portOut(let out) = cpu.exit else { throw Unexpected(cpu.exit) }
-        #expect(out.value == 0x5678)
+        do { guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) } }
+        try cpu.update { $0.rax = 0x9abc }
+        try expect(&cpu, 0x9abc)
+    }
+
+    /// An interrupt can be injected where IF is set and no shadow holds it back.
+    @Test(arguments: hypervisors)
+    func whetherAnInterruptCanBeInjected(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(hypervisor, source: "hlt")
+        var cpu = try machine.makeCPU()
+        let kick = cpu.kickHandle
+        for (flags, shadow, isReady) in [
+            (UInt64(0x202), UInt8(0), true), (0x202, 1, false), (0x202, 2, false), (2, 0, false), (0x202, 0, true),
+        ] {
+            try cpu.update { $0.rflags = flags }
+            var events = try cpu.events()
+            events.flags = UInt32(KVM_VCPUEVENT_VALID_SHADOW)
+            events.interrupt.shadow = shadow
+            try cpu.setEvents(events)
+            kick.kick()
+            try cpu.run()
+            guard case .interrupted = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(cpu.isReadyForInterrupt == isReady, "flags \(flags), shadow \(shadow)")
+        }
+    }
+
+    /// KVM_HC_MAP_GPA_RANGE: arguments and the answer have 32 bits outside of 64-bit mode.
+    @Test(arguments: [(EntryMode.protected, UInt64(0xFFFF_FFF2)), (.long, 0xFFFF_FFFF_FFFF_FFF2)])
+    func aHypercallIsAnsweredInTheModesWidth(_ mode: EntryMode, _ wanted: UInt64) throws {
+        let machine = try TestMachine(
+            .software, mode,
+            source: """
+                mov eax, 12
+                mov ebx, 0x1000
+                mov ecx, 1
+                xor edx, edx
+                vmcall
+                hlt
+                """)
+        try machine.machine.enable(.exitHypercall(1 << 12))
+        var cpu = try machine.makeCPU()
+        try cpu.run()
+        do {
+            guard case .hypercall(let call) = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(call.number == 12 && call.isLongMode == (mode == .long))
+            #expect((0..<3).map { call.argument($0) } == [0x1000, 1, 0])
+            call.answer(0xFFFF_FFFF_FFFF_FFF2)
+        }
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(try cpu.generalRegisters().rax == wanted)
     }
 
     /// A guest that enables its local APIC, routes pin 4 of the I/O APIC (its entries 0x18 and 0x19) to vector 0x24, and halts until it comes.
