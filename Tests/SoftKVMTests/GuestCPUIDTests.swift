@@ -3,9 +3,10 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct GuestCPUIDTests {
     /// What the guest writes to its port, until it halts.
     private func output(_ cpu: inout VirtualCPU) throws -> [UInt32] {

@@ -4,9 +4,10 @@ import Foundation
 import Glibc
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct HaltKickTests {
     /// The state of a thread of this process, as proc(5) has it: S while it sleeps.
     private static func state(of thread: pid_t) -> Character? {

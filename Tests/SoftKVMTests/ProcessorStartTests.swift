@@ -2,9 +2,11 @@
 
 import KVM
 import KVMABI
+import TestLimits
+import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.within(minutes: 20))
 struct ProcessorStartTests {
     /// A bootstrap processor that counts at a port, from its reset vector on: `again: out 0x80, al; inc al; jmp again`.
     private func machine(_ hypervisor: Hypervisor) throws -> TestMachine {
@@ -13,7 +15,7 @@ struct ProcessorStartTests {
         return try TestMachine(hypervisor, .reset, code) { try $0.createInterruptControllers() }
     }
 
-    private func count(_ cpu: inout VirtualCPU, _ watchdog: RunawayGuard) throws -> UInt32 {
+    private func count(_ cpu: inout VirtualCPU, _ watchdog: Watchdog) throws -> UInt32 {
         watchdog.begin()
         try cpu.run()
         watchdog.end()
@@ -26,7 +28,7 @@ struct ProcessorStartTests {
     func aStartUpIsNothingToOneThatRuns(_ hypervisor: Hypervisor) throws {
         let machine = try machine(hypervisor)
         var cpu = try machine.makeCPU()
-        let watchdog = RunawayGuard(cpu.kickHandle, ticks: 10)
+        let watchdog = Watchdog(cpu.kickHandle)
         #expect(try count(&cpu, watchdog) == 0)
         try machine.machine.signalMSI(address: 0xFEE0_0000, data: 0x610)
         #expect(try count(&cpu, watchdog) == 1)
@@ -38,7 +40,7 @@ struct ProcessorStartTests {
     func INITRestartsTheBootProcessor(_ hypervisor: Hypervisor) throws {
         let machine = try machine(hypervisor)
         var cpu = try machine.makeCPU()
-        let watchdog = RunawayGuard(cpu.kickHandle, ticks: 10)
+        let watchdog = Watchdog(cpu.kickHandle)
         #expect(try count(&cpu, watchdog) == 0)
         #expect(try count(&cpu, watchdog) == 1)
         try machine.machine.signalMSI(address: 0xFEE0_0000, data: 0x500)

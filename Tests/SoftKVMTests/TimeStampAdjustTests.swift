@@ -2,9 +2,10 @@
 
 import KVM
 import KVMABI
+import TestLimits
 import Testing
 
-@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"))
+@Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct TimeStampAdjustTests {
     @Test func theCounterMovesByTheChange() throws {
         // 2⁵⁰ twice, then 0; in between nothing takes 2⁴⁸ ticks.
