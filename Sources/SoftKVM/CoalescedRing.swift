@@ -53,16 +53,17 @@ internal import Synchronization
             guard zones.contains(where: { $0.contains(bus, address, size) }) else { return false }
             let first = unsafe page.load(fromByteOffset: 0, as: UInt32.self)
             let last = unsafe page.load(fromByteOffset: 4, as: UInt32.self)
-            guard last < CoalescedRing.capacity, (first &- last &- 1) % CoalescedRing.capacity != 0 else {
-                return false
-            }
+            // One entry stays free: a ring that is full is not one that is empty.
+            guard last < CoalescedRing.capacity, case let following = (last + 1) % CoalescedRing.capacity,
+                following != first
+            else { return false }
             let entry = unsafe page + (8 + Int(last) * 24)
             unsafe entry.storeBytes(of: address, toByteOffset: 0, as: UInt64.self)
             unsafe entry.storeBytes(of: UInt32(size), toByteOffset: 8, as: UInt32.self)
             unsafe entry.storeBytes(of: bus == .port ? 1 : 0, toByteOffset: 12, as: UInt32.self)
             unsafe entry.storeBytes(of: value, toByteOffset: 16, as: UInt64.self)
             let next = unsafe (page + 4).assumingMemoryBound(to: Atomic<UInt32>.self)
-            unsafe next.pointee.store((last + 1) % CoalescedRing.capacity, ordering: .releasing)
+            unsafe next.pointee.store(following, ordering: .releasing)
             return true
         }
     }

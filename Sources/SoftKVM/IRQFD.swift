@@ -77,7 +77,9 @@ final class IRQFDs: Sendable {
         for entry in removed {
             loop.remove(token: entry.token)
             guard let resample = entry.resample else { continue }
-            if resamplers.remove(gsi, resample) { chipset.watchEndOfInterrupt(gsi, false) }
+            // The line is all of theirs together: it stays as it is until the last one goes.
+            guard resamplers.remove(gsi, resample) else { continue }
+            chipset.watchEndOfInterrupt(gsi, false)
             chipset.setLine(gsi, level: false, source: .resampler)
         }
     }

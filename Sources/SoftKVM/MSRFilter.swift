@@ -51,8 +51,11 @@ struct MSRFilter {
         if 0x800...0x8FF ~= index { return true }
         let operation = write ? MSRFilter.write : MSRFilter.read
         for range in ranges where range.flags & operation != 0 {
-            let place = index &- range.base
-            if place < range.count { return range.bitmap[Int(place / 8)] & 1 << UInt8(place % 8) != 0 }
+            // One that would reach beyond the last number has none, as the kernel reckons its end in 32 bits.
+            let (end, wraps) = range.base.addingReportingOverflow(range.count)
+            guard !wraps, index >= range.base, index < end else { continue }
+            let place = index - range.base
+            return range.bitmap[Int(place / 8)] & 1 << UInt8(place % 8) != 0
         }
         return allowsByDefault
     }
