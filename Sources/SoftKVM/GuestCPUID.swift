@@ -76,7 +76,8 @@ struct GuestCPUID {
         var apicEnabled: Bool
         var xcr0: UInt64
         var xss: UInt64
-        var mwait: Bool
+        /// MISC_ENABLE's bit, where that counts; else MONITOR and MWAIT are as the client has set them.
+        var mwait: Bool?
     }
 
     /// CPUID as the guest reads it.
@@ -88,22 +89,39 @@ struct GuestCPUID {
             }
             return CPUIDResult()
         }
-        var registers = CPUIDResult(eax: entry.eax, ebx: entry.ebx, ecx: entry.ecx, edx: entry.edx)
-        guard wasInRange else { return registers }
-        switch leaf {
-        case 1:
-            if registers.ecx & 1 << 26 != 0 {
-                registers.ecx = registers.ecx & ~(1 << 27) | (dynamics.osxsave ? 1 << 27 : 0)
+        let answer = wasInRange ? GuestCPUID.follow(entry, dynamics) : entry
+        return CPUIDResult(eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx)
+    }
+
+    /// The leaves as they read with a vCPU's state: what KVM_GET_CPUID2 gives.
+    func entries(_ dynamics: Dynamics) -> [kvm_cpuid_entry2] { entries.map { GuestCPUID.follow($0, dynamics) } }
+
+    /// Whether other leaves are these to a guest: what the hypervisor has put into them meanwhile is no difference.
+    func isSame(as other: GuestCPUID, _ dynamics: Dynamics) -> Bool {
+        let (ours, theirs) = (entries(dynamics), other.entries(dynamics))
+        return ours.count == theirs.count
+            && zip(ours, theirs).allSatisfy {
+                $0.function == $1.function && $0.index == $1.index && $0.flags == $1.flags && $0.eax == $1.eax
+                    && $0.ebx == $1.ebx && $0.ecx == $1.ecx && $0.edx == $1.edx
             }
-            registers.edx = registers.edx & ~(1 << 9) | (dynamics.apicEnabled ? 1 << 9 : 0)
-            registers.ecx = registers.ecx & ~(1 << 3) | (dynamics.mwait ? 1 << 3 : 0)
-        case 0xD where subleaf == 0:
-            registers.ebx = GuestCPUID.standardSize(dynamics.xcr0)
-        case 0xD where subleaf == 1 && registers.eax & 0xA != 0:
-            registers.ebx = GuestCPUID.compactedSize(dynamics.xcr0 | dynamics.xss)
+    }
+
+    /// A leaf with what follows the vCPU's state.
+    private static func follow(_ entry: kvm_cpuid_entry2, _ dynamics: Dynamics) -> kvm_cpuid_entry2 {
+        var entry = entry
+        func set(_ bit: UInt32, _ isSet: Bool, in register: inout UInt32) {
+            register = register & ~(1 << bit) | (isSet ? 1 << bit : 0)
+        }
+        switch (entry.function, entry.index) {
+        case (1, _):
+            if entry.ecx & 1 << 26 != 0 { set(27, dynamics.osxsave, in: &entry.ecx) }
+            set(9, dynamics.apicEnabled, in: &entry.edx)
+            if let mwait = dynamics.mwait { set(3, mwait, in: &entry.ecx) }
+        case (0xD, 0): entry.ebx = standardSize(dynamics.xcr0)
+        case (0xD, 1) where entry.eax & 0xA != 0: entry.ebx = compactedSize(dynamics.xcr0 | dynamics.xss)
         default: break
         }
-        return registers
+        return entry
     }
 
     /// The leaf, or, where the vendor does so, the highest basic one in place of what is out of range.
@@ -123,14 +141,4 @@ struct GuestCPUID {
 
     static func standardSize(_ components: UInt64) -> UInt32 { components & 4 != 0 ? 832 : 576 }
     static func compactedSize(_ components: UInt64) -> UInt32 { components & 4 != 0 ? 832 : 576 }
-}
-
-extension GuestCPUID: Equatable {
-    static func == (a: GuestCPUID, b: GuestCPUID) -> Bool {
-        a.entries.count == b.entries.count
-            && zip(a.entries, b.entries).allSatisfy {
-                $0.function == $1.function && $0.index == $1.index && $0.flags == $1.flags && $0.eax == $1.eax
-                    && $0.ebx == $1.ebx && $0.ecx == $1.ecx && $0.edx == $1.edx
-            }
-    }
 }

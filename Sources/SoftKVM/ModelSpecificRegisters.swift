@@ -13,9 +13,10 @@ struct ModelSpecificRegisters {
     /// Kept, and nothing else: there is no power to control.
     var powerControl: UInt64 = 0
     var tscAdjust: UInt64 = 0
-    /// TscFreqSel: the TSC counts at P0's frequency.
-    var hwcr: UInt64 = 1 << 24
-    var deConfiguration: UInt64 = 2
+    /// Zero until firmware sets TscFreqSel: the TSC counts at P0's frequency.
+    var hwcr: UInt64 = 0
+    /// nil on other processors than AMD's.
+    var deConfiguration = FeatureMSRs.value(0xC001_1029)
     var wallClock: UInt64 = 0
     var systemTime: UInt64 = 0
     /// Which pair of numbers the guest has used (KVM_SYSTEM_TIME or _NEW).
@@ -29,9 +30,10 @@ struct ModelSpecificRegisters {
         let text: StaticString = """
             10 11 12 34 3b 8b ce fe 10a 140 174 175 176 179 17a 17b 1a0 1d9 1fc 277 2ff 6e0 da0
             200 201 202 203 204 205 206 207 208 209 20a 20b 20c 20d 20e 20f 250 258 259 268 269 26a 26b 26c 26d 26e 26f
-            4b564d00 4b564d01 c0000081 c0000082 c0000083 c0000084 c0000102 c0000103 c0010015 c0011029
+            4b564d00 4b564d01 c0000081 c0000082 c0000083 c0000084 c0000102 c0000103 c0010015
             """
         return text.description.split(whereSeparator: { $0 == " " || $0 == "\n" }).compactMap { UInt32($0, radix: 16) }
+            + (SupportedCPUID.shared.isAMD ? [0xC001_1029] : [])
     }()
 
     /// What reads as it is while writes are ignored: registers of a machine that is not there, which kernels touch without

@@ -24,7 +24,7 @@ final class SystemHandle: Sendable {
             // Nothing that GET_SUPPORTED_CPUID does not say.
             try getCPUID(argument, [])
         case .getMSRIndexList: try getList(argument, ModelSpecificRegisters.saved)
-        case .getMSRFeatureIndexList: try getList(argument, FeatureMSRs.indices)
+        case .getMSRFeatureIndexList: try getList(argument, FeatureMSRs.indices(isAMD: SupportedCPUID.shared.isAMD))
         case .getMSRS:
             return try MSRList.get(argument) { FeatureMSRs.value($0) }
         case .x86GetMCECapSupported: try argument.store(MachineCheck.supported)
@@ -60,7 +60,8 @@ final class SystemHandle: Sendable {
 
 /// MSRs that describe the processor to a client before it has a vCPU (KVM_CAP_GET_MSR_FEATURES).
 enum FeatureMSRs {
-    static let indices: [UInt32] = [0x8B, 0x10A, 0xC001_1029]
+    /// Those of every vendor, and AMD's own.
+    static func indices(isAMD: Bool) -> [UInt32] { [0x8B, 0xCE, 0x10A, 0x345] + (isAMD ? [0xC001_1029] : []) }
 
     /// RDCL_NO, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO,
     /// PBRSB_NO, GDS_NO, RFDS_NO: nothing here speculates. Intel SDM vol. 4, IA32_ARCH_CAPABILITIES.
@@ -68,12 +69,14 @@ enum FeatureMSRs {
         1 << 0 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26
         | 1 << 27
 
-    static func value(_ index: UInt32) -> UInt64? {
+    static func value(_ index: UInt32, isAMD: Bool = SupportedCPUID.shared.isAMD) -> UInt64? {
         switch index {
-        case 0x8B: SupportedCPUID.shared.isAMD ? 0x0100_0065 : 0x1_0000_0000
-        case 0x10A: SupportedCPUID.shared.isAMD ? 0 : archCapabilities
+        case 0x8B: isAMD ? 0x0100_0065 : 0x1_0000_0000
+        // MSR_PLATFORM_INFO: no CPUID faulting. IA32_PERF_CAPABILITIES: no counters.
+        case 0xCE, 0x345: 0
+        case 0x10A: isAMD ? 0 : archCapabilities
         // LFENCE serialises.
-        case 0xC001_1029: 2
+        case 0xC001_1029 where isAMD: 2
         default: nil
         }
     }

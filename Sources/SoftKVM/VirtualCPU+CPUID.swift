@@ -35,7 +35,7 @@ extension VirtualCPU {
         let new = try GuestCPUID(entries)
         if hasRun {
             // A vCPU that has run keeps what it has; setting the same again is fine.
-            guard new == cpuid else { throw .invalidArgument }
+            guard new.isSame(as: cpuid, cpuidDynamics) else { throw .invalidArgument }
             return
         }
         cpuid = new
@@ -50,26 +50,17 @@ extension VirtualCPU {
     func getCPUID(_ argument: ClientArgument) throws(Errno) {
         let room: UInt32 = try argument.load()
         guard room >= cpuid.entries.count else { throw .argumentListTooLong }
-        let dynamics = cpuidDynamics
-        let entries = cpuid.entries.map { entry in
-            var entry = entry
-            let now = cpuid.read(entry.function, entry.index, dynamics)
-            entry.eax = now.eax
-            entry.ebx = now.ebx
-            entry.ecx = now.ecx
-            entry.edx = now.edx
-            return entry
-        }
+        let entries = cpuid.entries(cpuidDynamics)
         try argument.advanced(by: 8).storeArray(entries)
         try argument.store(UInt32(entries.count))
     }
 
     var cpuidDynamics: GuestCPUID.Dynamics {
         let state = processor.state
-        let keepsMWAIT = machine.enabled(.disableQuirks2) & 16 != 0
-        let hasMWAIT = cpuid.features1C & 1 << 3 != 0
+        // KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT: the guest's MISC_ENABLE says nothing of MONITOR and MWAIT.
+        let followsMiscEnable = machine.enabled(.disableQuirks2) & 16 != 0
         return GuestCPUID.Dynamics(
             osxsave: state.cr4 & 1 << 18 != 0, apicEnabled: apicBase & 1 << 11 != 0, xcr0: state.xcr0, xss: state.xss,
-            mwait: keepsMWAIT ? state.miscEnable & 1 << 18 != 0 && hasMWAIT : hasMWAIT)
+            mwait: followsMiscEnable ? state.miscEnable & 1 << 18 != 0 : nil)
     }
 }

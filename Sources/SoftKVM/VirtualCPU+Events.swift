@@ -114,7 +114,8 @@ extension VirtualCPU {
 
     func setMPState(_ value: UInt32) throws(Errno) {
         guard let state = MPState(rawValue: value) else { throw .invalidArgument }
-        guard state == .runnable || chipset != nil else { throw .invalidArgument }
+        // Without a local APIC here none but its present one, which may be HLT's where exits for that are off.
+        guard state == .runnable || chipset != nil || state == mpState else { throw .invalidArgument }
         if state == .startUpReceived {
             var events = VirtualCPUEvents()
             events.startUp = startUpVector

@@ -101,7 +101,7 @@ extension VirtualCPU {
             guard kept & ~(1 << 18 | 1 << 24) == 0 else { return false }
             msrs.hwcr = kept
         case .AMD64_DE_CFG:
-            guard value & ~2 == 0 else { return false }
+            guard msrs.deConfiguration != nil, value & ~2 == 0 else { return false }
             msrs.deConfiguration = value
         case .KVM_WALL_CLOCK, .KVM_WALL_CLOCK_NEW:
             guard offers(index == 0x11 ? ParavirtualFeatures.clocksource : ParavirtualFeatures.clocksource2, fromHost)
@@ -122,13 +122,13 @@ extension VirtualCPU {
     private func writeOtherMSR(_ index: UInt32, _ value: UInt64, fromHost: Bool) -> Bool {
         if ModelSpecificRegisters.isMTRR(index) { return msrs.writeMTRR(index, value, physicalBits: guestPhysicalBits) }
         switch index {
-        case 0x179: return fromHost && value == machineCheck.capability
         case 0x17A, 0x17B, 0x400..<0x480:
             return machineCheck.write(index, value, fromHost: fromHost, canWriteStatus: msrs.hwcr & 1 << 18 != 0)
         case 0x800...0x8FF: return chipset?.writeX2APIC(Int(id), msr: index, value: value) ?? false
         default: break
         }
-        if let constant = ModelSpecificRegisters.constant(index) { return fromHost && value == constant }
-        return ModelSpecificRegisters.inert(index) != nil
+        if ModelSpecificRegisters.inert(index) != nil { return true }
+        // What can't be written otherwise takes from a client what it reads: state that was saved is state that can be restored.
+        return fromHost && value == readMSR(index, fromHost: true)
     }
 }

@@ -11,6 +11,11 @@ extension Board {
         (0x2ff, 0x806),  // IA32_MTRR_DEF_TYPE: enabled, write-back
     ]
 
+    /// Those of AMD's and Hygon's processors (AMD APM vol. 2, appendix A).
+    private static let amdFirmwareMSRs: [(index: UInt32, value: UInt64)] = [
+        (0xc001_0015, 1 << 24)  // HWCR: the TSC counts at P0's frequency
+    ]
+
     /// A vCPU; the one with id 0 stands at the kernel's entry, the others wait to be started.
     func makeCPU(
         _ id: UInt32, of count: UInt32, _ system: borrowing System, _ logger: Logger
@@ -18,8 +23,10 @@ extension Board {
         let cpu = try host.machine.makeVirtualCPU(id: id)
         let hasDeadlineTimer = try host.machine.check(.tscDeadlineTimer) != 0
         let topology = CPUIDTopology(apicID: id, count: count)
-        try cpu.setCPUID(topology.apply(to: try system.supportedCPUID(), deadlineTimer: hasDeadlineTimer))
-        for (index, value) in Self.firmwareMSRs {
+        let leaves = topology.apply(to: try system.supportedCPUID(), deadlineTimer: hasDeadlineTimer)
+        try cpu.setCPUID(leaves)
+        let isAMD = leaves.contains { $0.function == 0 && [0x6874_7541, 0x6f67_7948].contains($0.ebx) }
+        for (index, value) in Self.firmwareMSRs + (isAMD ? Self.amdFirmwareMSRs : []) {
             do { try cpu.setMSR(index, to: value) } catch {
                 logger.debug("vCPU \(id) starts without a firmware setting: \(error)")
             }

@@ -2,9 +2,10 @@
 
 import Glibc
 import KVMABI
-import SoftKVM
 import TestLimits
 import Testing
+
+@testable import SoftKVM
 
 @Suite(.within(minutes: 20)) struct EndpointSystemTests {
     let client = try! EndpointClient()
@@ -105,6 +106,30 @@ import Testing
         for (index, number) in buffer.entries.enumerated() { msrs[index].index = number }
         #expect(try client.endpoint.ioctl(vcpu, .getMSRS, msrs.address) == Int32(needed))
         #expect(try client.endpoint.ioctl(vcpu, .setMSRS, msrs.address) == Int32(needed))
+    }
+
+    /// Feature MSRs are the vendor's: each that is listed is answered, and no other.
+    @Test(arguments: [true, false]) func featureMSRs(_ isAMD: Bool) {
+        let listed = FeatureMSRs.indices(isAMD: isAMD)
+        #expect(listed.contains(0xc001_1029) == isAMD)
+        for index in [0, 0x10, 0x8b, 0xce, 0x10a, 0x345, 0xc001_0015, 0xc001_1029] as [UInt32] {
+            #expect((FeatureMSRs.value(index, isAMD: isAMD) != nil) == listed.contains(index))
+        }
+    }
+
+    /// A vCPU knows its host's vendor's, and HWCR is zero until firmware writes to it.
+    @Test func vendorsMSRs() throws {
+        let vcpu = try client.makeVCPU()
+        let isAMD = SupportedCPUID.shared.isAMD
+        var msrs = VariableLengthBuffer<kvm_msr_entry>(.msrs, capacity: 2)
+        msrs[0].index = 0xc001_0015
+        msrs[1].index = 0xc001_1029
+        #expect(try client.endpoint.ioctl(vcpu, .getMSRS, msrs.address) == (isAMD ? 2 : 1))
+        #expect(msrs[0].data == 0)
+        msrs[0].data = 1 << 24
+        msrs[1].data = 2
+        #expect(try client.endpoint.ioctl(vcpu, .setMSRS, msrs.address) == (isAMD ? 2 : 1))
+        #expect(ModelSpecificRegisters.saved.contains(0xc001_1029) == isAMD)
     }
 
     /// A vCPU keeps its machine; a mapping keeps the vCPU.

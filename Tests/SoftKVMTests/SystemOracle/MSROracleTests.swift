@@ -52,7 +52,6 @@ import Testing
         // Vol. 3, 15.3.2: all ones or all zeros (and the bits of AMD's northbridge); status by zero alone.
         case 0x400: return kept(if: value == 0 || value | 0x401 == .max)
         case 0x401 where !client: return kept(if: value == 0)
-        case 0x179: return .fault
         case _ where isConstant(index): return client ? nil : .fault
         // Whatever is written: a Pentium II's cache, and the count that Linux wants of an Athlon.
         case 0x11E: return .value(0xBE70_2111)
@@ -64,7 +63,7 @@ import Testing
     /// Registers that say how the machine is, and can't be written.
     private static func isConstant(_ index: UInt32) -> Bool {
         switch index {
-        case 0x17, 0x2A, 0x2C, 0xCD, 0xFE, 0x198, 0x199, 0x1DB...0x1DE: true
+        case 0, 1, 0x17, 0x2A, 0x2C, 0xCD, 0xFE, 0x179, 0x198, 0x199, 0x1DB...0x1DE: true
         case 0x606, 0x611, 0x619, 0x639, 0x641, 0xC001_0010, 0xC001_0055, 0xC001_0112, 0xC001_0113: true
         default: false
         }
