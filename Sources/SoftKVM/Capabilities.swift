@@ -57,7 +57,7 @@ struct CapabilityOffer: Sendable {
 enum Capabilities {
     /// Most vCPUs, and one more than the highest vCPU id.
     static let maximumVCPUs = 1024
-    static let maximumVCPUID = 4096
+    static let maximumVCPUID: UInt = 4096
     /// KVM_X86_QUIRK_*: LINT0_REENABLED, CD_NW_CLEARED, LAPIC_MMIO_HOLE, OUT_7E_INC_RIP, MISC_ENABLE_NO_MWAIT,
     /// MWAIT_NEVER_UD_FAULTS.
     static let quirks: UInt64 = 1 | 2 | 4 | 8 | 16 | 64
@@ -72,13 +72,16 @@ enum Capabilities {
     static let offers: [CapabilityOffer] = [
         // Handles
         .init(.checkExtensionVM), .init(.enableCap), .init(.enableCapVM), .init(.immediateExit), .init(.syncRegs, 7),
-        .init(.nrVcpus, .processors), .init(.maxVcpus, 1024), .init(.maxVCPUID, 4096, taking: .atMost(4096)),
+        .init(.nrVcpus, .processors), .init(.maxVcpus, .value(Int32(maximumVCPUs))),
+        .init(.maxVCPUID, .value(Int32(maximumVCPUID)), taking: .atMost(UInt64(maximumVCPUID))),
         .init(.binaryStatsFD), .init(.deviceCtrl), .init(.vcpuAttributes), .init(.sysAttributes),
 
         // Memory
-        .init(.userMemory), .init(.userMemory2), .init(.nrMemslots, 32764), .init(.readonlyMem), .init(.syncMMU),
+        .init(.userMemory), .init(.userMemory2), .init(.nrMemslots, .value(Int32(MemorySlots.limit))),
+        .init(.readonlyMem), .init(.syncMMU),
         .init(.destroyMemoryRegionWorks), .init(.joinMemoryRegionsWorks), .init(.memoryFaultInfo),
         .init(.setTSSAddr), .init(.setIdentityMapAddr), .init(.coalescedMMIO, 2), .init(.coalescedPIO),
+        .init(.mmuShadowCacheControl),
         // KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE, and with it _INITIALLY_SET.
         .init(.manualDirtyLogProtect2, 3, taking: .oneOf([0, 1, 3])),
         // By either name: on x86 stores are seen in order.

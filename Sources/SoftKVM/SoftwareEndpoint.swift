@@ -42,7 +42,7 @@ public final class SoftwareEndpoint: InterceptingEndpoint {
             return try vcpu.vcpu.ioctl(request, ClientArgument(argument))
         case .machine(let machine):
             if request == .createVCPU {
-                let vcpu = try machine.createVirtualCPU(UInt32(truncatingIfNeeded: argument))
+                let vcpu = try machine.createVirtualCPU(argument)
                 return try insert(.vcpu(VirtualCPUHandle(machine: machine, vcpu: vcpu)))
             }
             return try machine.ioctl(request, ClientArgument(argument))

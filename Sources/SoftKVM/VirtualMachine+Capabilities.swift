@@ -31,6 +31,17 @@ extension VirtualMachine {
         guard configuration.withLock({ $0.enable(capability, value) }) else { throw .invalidArgument }
     }
 
+    /// KVM_SET_BOOT_CPU_ID, before there are vCPUs.
+    func setBootVCPU(_ argument: UInt) throws(Errno) {
+        let id = configuration.withLock { configuration -> UInt32? in
+            guard argument <= configuration.vcpuIDLimit, let id = UInt32(exactly: argument) else { return nil }
+            configuration.bootVCPU = id
+            return id
+        }
+        guard let id else { throw .invalidArgument }
+        controllers.withLock { $0?.chipset.setBootProcessor(Int(id)) }
+    }
+
     /// Tells the chipset what capabilities change in it.
     func configure(_ chipset: Chipset) {
         let quirks = enabled(.disableQuirks2)
@@ -41,13 +52,26 @@ extension VirtualMachine {
 }
 
 extension VirtualMachine.Configuration {
+    /// One more than the highest vCPU id.
+    var vcpuIDLimit: UInt {
+        let limit = enabled[.maxVCPUID, default: 0]
+        return limit == 0 ? Capabilities.maximumVCPUID : UInt(limit)
+    }
+
+    /// Whether a vCPU may have this id. From the first that is asked for on, the limit stays.
+    mutating func takesVCPU(_ id: UInt) -> Bool {
+        guard id < Capabilities.maximumVCPUID else { return false }
+        enabled[.maxVCPUID] = UInt64(vcpuIDLimit)
+        return id < vcpuIDLimit
+    }
+
     /// Remembers an argument that the table of capabilities allows; false where an earlier one stands against it.
     mutating func enable(_ capability: Capability, _ value: UInt64) -> Bool {
         switch (capability, Capabilities.offer(capability)?.argument) {
         case (.disableQuirks, _): enabled[.disableQuirks2, default: 0] |= value & Capabilities.quirks
         case (.maxVCPUID, _):
             let limit = enabled[.maxVCPUID, default: 0]
-            guard limit == 0 || limit == value else { return false }
+            guard limit == 0 || limit == value, UInt64(bootVCPU) <= value else { return false }
             enabled[.maxVCPUID] = value
         case (_, .stickyBits): enabled[capability, default: 0] |= value
         default: enabled[capability] = value

@@ -74,10 +74,10 @@ final class VirtualMachine: Sendable {
     func vcpu(_ id: UInt32) -> VirtualCPU? { vcpus.withLock { $0[id] } }
 
     /// KVM_CREATE_VCPU.
-    func createVirtualCPU(_ id: UInt32) throws(Errno) -> VirtualCPU {
-        guard id < Capabilities.maximumVCPUID else { throw .invalidArgument }
-        let limit = enabled(.maxVCPUID)
-        guard limit == 0 || UInt64(id) < limit else { throw .invalidArgument }
+    func createVirtualCPU(_ argument: UInt) throws(Errno) -> VirtualCPU {
+        guard let id = UInt32(exactly: argument), configuration.withLock({ $0.takesVCPU(argument) }) else {
+            throw .invalidArgument
+        }
         // Only one at a time makes a vCPU of an id.
         let result: Result<VirtualCPU, Errno> = vcpus.withLock { vcpus in
             guard vcpus.count < Capabilities.maximumVCPUs else { return .failure(.invalidArgument) }
@@ -115,6 +115,9 @@ final class VirtualMachine: Sendable {
             guard argument.address <= 0xFFFF_D000 else { throw .invalidArgument }
         case .setIdentityMapAddr:
             guard !hasVCPUs else { throw .invalidArgument }
+        case .setNrMMUPages:
+            // Of shadow page tables, which are not made here. KVM_MIN_ALLOC_MMU_PAGES.
+            guard argument.address >= 64 else { throw .invalidArgument }
             _ = try argument.load(UInt64.self)
         case .enableCap: try enable(argument)
         case .irqLine, .irqLineStatus: try setLine(argument, wantsStatus: request == .irqLineStatus)
@@ -141,10 +144,7 @@ final class VirtualMachine: Sendable {
         case .setTSCKHz: try setTSCKilohertz(argument.address)
         case .getTSCKHz: return Int32(clamping: configuration.withLock { $0.tscKilohertz })
         case .setBootCPUID:
-            guard !hasVCPUs else { throw .busy }
-            let id = UInt32(truncatingIfNeeded: argument.address)
-            configuration.withLock { $0.bootVCPU = id }
-            controllers.withLock { $0?.chipset.setBootProcessor(Int(id)) }
+            try withoutVCPUs(otherwise: .busy) { () throws(Errno) in try setBootVCPU(argument.address) }
         case .x86SetMSRFilter:
             let filter = try MSRFilter(argument)
             configuration.withLock { $0.filter = filter }

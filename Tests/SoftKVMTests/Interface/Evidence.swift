@@ -62,6 +62,7 @@ enum Evidence {
         InteractionTests/aKickFromAnotherThreadEndsAnEndlessLoop IMMEDIATE_EXIT
         OptInTests/registersAreSynchronisedInTheRunArea SYNC_REGS
         EndpointVirtualCPUTests/creation MAX_VCPU_ID
+        IntegerArgumentTests/everyBitCounts MMU_SHADOW_CACHE_CONTROL
         EndpointDeviceTests/controllers DEVICE_CTRL
         EndpointVirtualCPUTests/timeStampCounter VCPU_ATTRIBUTES TSC_CONTROL GET_TSC_KHZ
         RarerRequestTests/theSystemHandleDescribesTheProcessor SYS_ATTRIBUTES EXT_EMUL_CPUID GET_MSR_FEATURES
@@ -116,6 +117,7 @@ enum Evidence {
         RarerRequestTests/theSystemHandleDescribesTheProcessor GET_EMULATED_CPUID GET_MSR_FEATURE_INDEX_LIST
         GET_MSRS@system GET_DEVICE_ATTR@system HAS_DEVICE_ATTR@system
         EndpointVirtualCPUTests/creation CREATE_VCPU
+        IntegerArgumentTests/everyBitCounts SET_NR_MMU_PAGES
         InteractionTests/theDirtyLogIsExact GET_DIRTY_LOG
         StateTests/slotsAreChecked SET_USER_MEMORY_REGION
         EndpointMemoryTests/secondForm SET_USER_MEMORY_REGION2
