@@ -33,9 +33,14 @@ extension Chipset {
         }
     }
 
-    /// The frequency of the vCPU's TSC, for TSC-deadline timers that are set from now on (KVM_SET_TSC_KHZ).
-    public func setTSCFrequency(_ vcpu: Int, kilohertz: UInt32) {
-        _ = change(vcpu) { state, place in state.apics.all[place].timer.kilohertz = kilohertz }
+    /// The vCPU's TSC reads `value` now and has that frequency: a timer that waits for a deadline in its ticks waits as long as the
+    /// counter takes to come there.
+    public func setTSC(_ vcpu: Int, _ value: UInt64, kilohertz: UInt32) {
+        let now = clock()
+        _ = change(vcpu) { state, place in
+            state.apics.all[place].setTSC(value, kilohertz: kilohertz, now: now)
+            state.timersChanged = true
+        }
     }
 
     /// Which vCPU is the bootstrap processor (KVM_SET_BOOT_CPU_ID); 0 at first. Before any vCPU is added.

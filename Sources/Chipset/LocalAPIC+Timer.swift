@@ -109,7 +109,16 @@ extension LocalAPIC {
             return
         }
         let ticks = timer.tscDeadline > tsc ? timer.tscDeadline - tsc : 0
-        timer.expiry = saturatingSum(now, scaled(ticks, by: 1_000_000, over: UInt64(timer.kilohertz)))
+        let time = scaled(ticks, by: 1_000_000, over: UInt64(timer.kilohertz))
+        // Rounded up: when the timer fires, the counter has come there.
+        let isExact = ticks.multipliedReportingOverflow(by: 1_000_000).partialValue == time &* UInt64(timer.kilohertz)
+        timer.expiry = saturatingSum(now, isExact ? time : saturatingSum(time, 1))
+    }
+
+    /// The TSC has another value or frequency.
+    package mutating func setTSC(_ value: UInt64, kilohertz: UInt32, now: UInt64) {
+        timer.kilohertz = kilohertz
+        if timer.mode == .tscDeadline { armTSCDeadline(tsc: value, now: now) }
     }
 
     /// Starts the timer from registers that have just been set.

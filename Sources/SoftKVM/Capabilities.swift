@@ -62,7 +62,8 @@ enum Capabilities {
     /// MWAIT_NEVER_UD_FAULTS.
     static let quirks: UInt64 = 1 | 2 | 4 | 8 | 16 | 64
     /// KVM_CLOCK_TSC_STABLE, _REALTIME, _HOST_TSC.
-    static let clockFlags: UInt32 = 2 | 4 | 8
+    static let clockFlags: UInt32 = 2 | 4 | hostTSCFlag
+    static let hostTSCFlag: UInt32 = 8
     /// KVM_GUESTDBG_*: enable, single-step, software and hardware breakpoints, injected #DB and #BP, BLOCKIRQ.
     private static let guestDebug: Int32 = 3 | 0x10000 | 0x20000 | 0x40000 | 0x80000 | 0x100000
 
@@ -80,8 +81,8 @@ enum Capabilities {
         .init(.userMemory), .init(.userMemory2), .init(.nrMemslots, .value(Int32(MemorySlots.limit))),
         .init(.readonlyMem), .init(.syncMMU),
         .init(.destroyMemoryRegionWorks), .init(.joinMemoryRegionsWorks), .init(.memoryFaultInfo),
-        .init(.setTSSAddr), .init(.setIdentityMapAddr), .init(.coalescedMMIO, 2), .init(.coalescedPIO),
         .init(.mmuShadowCacheControl),
+        .init(.setTSSAddr), .init(.setIdentityMapAddr), .init(.coalescedMMIO, 2), .init(.coalescedPIO),
         // KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE, and with it _INITIALLY_SET.
         .init(.manualDirtyLogProtect2, 3, taking: .oneOf([0, 1, 3])),
         // By either name: on x86 stores are seen in order.

@@ -17,6 +17,7 @@ internal import Synchronization
     private let kicked = Atomic<Bool>(false)
     private let asleep = Atomic<Bool>(false)
     private let hasStaleTime = Atomic<Bool>(true)
+    private let stoodStill = Atomic<Bool>(false)
     /// The vCPU is inside `VirtualProcessor.run`. Written by its own thread; see `WorldStop`.
     let isInGuest = Atomic<Bool>(false)
 
@@ -59,6 +60,15 @@ internal import Synchronization
         hasStaleTime.store(true, ordering: .sequentiallyConsistent)
         call()
     }
+
+    /// The guest did not run for a while: it is told of that with its clock.
+    func timeStoodStill() {
+        stoodStill.store(true, ordering: .sequentiallyConsistent)
+        timeChanged()
+    }
+
+    /// Whether it has to be told so, to be asked by who does it.
+    func takeStandstill() -> Bool { stoodStill.exchange(false, ordering: .sequentiallyConsistent) }
 
     /// Whether the time was changed since this was last asked.
     func takeTimeChange() -> Bool {

@@ -30,8 +30,15 @@ internal import Synchronization
     private let ending = Atomic<Bool>(false)
     private let woken = Atomic<Bool>(false)
 
+    /// A timer that is served so many nanoseconds too late tells that nothing ran meanwhile: the process was stopped, or the host
+    /// asleep. Guests' watchdogs wait for longer.
+    private static let standstill: UInt64 = 1_000_000_000
+    private let stoodStill: @Sendable () -> Void
+
+    /// - Parameter stoodStill: is called, before a timer fires, when nothing ran for a while.
     /// - Throws: the errno of what could not be made.
-    init() throws(Errno) {
+    init(stoodStill: @escaping @Sendable () -> Void) throws(Errno) {
+        self.stoodStill = stoodStill
         var ends = InlineArray<2, Int32>(repeating: -1)
         var span = ends.mutableSpan
         let made = unsafe span.withUnsafeMutableBufferPointer { buffer in
@@ -124,6 +131,7 @@ internal import Synchronization
             // A deadline that was made earlier since then has written to the pipe.
             let now = HostClock.now
             if let deadline, deadline <= now {
+                if now - deadline >= EventLoop.standstill { stoodStill() }
                 chipset?.advance(to: now)
                 continue
             }

@@ -1,63 +1,55 @@
-// Time: the host's clock, time-stamp counters derived from it, and kvm-clock.
+// Time: the hypervisor's clock and guests' time stamp counters, derived from the host's counter, and kvm-clock.
 // Linux, Documentation/virt/kvm/x86/timekeeping.rst and msr.rst.
 
 internal import Chipset
 internal import Glibc
 
-/// The one clock under everything: CLOCK_MONOTONIC in nanoseconds.
+/// The clock of timers, in nanoseconds: the host's counter by its rate, from CLOCK_MONOTONIC's time at its first use on. A deadline
+/// in a guest's ticks and its time here are therefore the same, however long it takes.
 enum HostClock {
-    static var now: UInt64 { read(CLOCK_MONOTONIC) }
-    static var realtime: UInt64 { read(CLOCK_REALTIME) }
+    private static let start = (ticks: HostTSC.now, time: HostTSC.read(CLOCK_MONOTONIC))
 
-    private static func read(_ clock: clockid_t) -> UInt64 {
-        var time = timespec()
-        unsafe clock_gettime(clock, &time)
-        return UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_000 &+ UInt64(truncatingIfNeeded: time.tv_nsec)
+    static var now: UInt64 {
+        start.time &+ HostTSC.scale(HostTSC.now &- start.ticks, by: 1_000_000, over: HostTSC.kilohertz)
     }
+
+    static var realtime: UInt64 { HostTSC.read(CLOCK_REALTIME) }
 }
 
-/// A time-stamp counter: the host's clock in ticks, and an offset. Exact, so that counters of one frequency agree.
+/// A guest's time stamp counter: the host's, scaled where its rate is another, and an offset.
 struct TimeStampCounter: Equatable {
     var kilohertz: UInt32
-    /// Added to the scaled clock, modulo 2⁶⁴.
+    /// Added to the scaled counter, modulo 2⁶⁴ (KVM_VCPU_TSC_OFFSET).
     var offset: UInt64 = 0
 
-    static func ticks(_ nanoseconds: UInt64, kilohertz: UInt32) -> UInt64 {
-        let product = nanoseconds.multipliedFullWidth(by: UInt64(kilohertz))
-        // ÷ 10⁶; the quotient of the high half is dropped, as the counter is modulo 2⁶⁴.
-        return UInt64(1_000_000).dividingFullWidth((product.high % 1_000_000, product.low)).quotient
+    private func scaled(_ host: UInt64) -> UInt64 {
+        let rate = HostTSC.kilohertz
+        return kilohertz == rate ? host : HostTSC.scale(host, by: kilohertz, over: rate)
     }
 
-    func value(at nanoseconds: UInt64) -> UInt64 {
-        TimeStampCounter.ticks(nanoseconds, kilohertz: kilohertz) &+ offset
-    }
+    /// The reading when the host's is `host`.
+    func value(at host: UInt64) -> UInt64 { scaled(host) &+ offset }
 
-    /// The offset that makes the counter read `value` at `nanoseconds`.
-    func offset(for value: UInt64, at nanoseconds: UInt64) -> UInt64 {
-        value &- TimeStampCounter.ticks(nanoseconds, kilohertz: kilohertz)
-    }
+    /// The offset that makes the counter read `value` when the host's reads `host`.
+    func offset(for value: UInt64, at host: UInt64) -> UInt64 { value &- scaled(host) }
 }
 
-/// One VM's kvm-clock: nanoseconds since the VM began, or as KVM_SET_CLOCK set it.
+/// One VM's kvm-clock: nanoseconds since the VM began, or as KVM_SET_CLOCK set it. Reckoned as guests do, so that they and
+/// KVM_GET_CLOCK read the same.
 struct GuestClock {
-    /// The host time at which the current parameters were taken; shared by all vCPUs, so that they agree.
-    private(set) var base: UInt64
-    private var offset: UInt64
+    /// The host's counter when the current parameters were taken; shared by all vCPUs, so that they agree.
+    private var base: UInt64
+    /// The guest's clock then.
+    private var atBase: UInt64 = 0
 
-    init(now: UInt64) {
-        base = now
-        offset = 0 &- now
-    }
+    private static let scale = ClockScale(kilohertz: HostTSC.kilohertz)
 
-    func nanoseconds(at now: UInt64) -> UInt64 { now &+ offset }
+    init(now: UInt64) { base = now }
 
-    mutating func set(_ nanoseconds: UInt64, at now: UInt64) {
-        base = now
-        offset = nanoseconds &- now
-    }
+    /// - Parameter now: the host's counter, not from before the clock was set.
+    func nanoseconds(at now: UInt64) -> UInt64 { atBase &+ GuestClock.scale.nanoseconds(now &- base) }
 
-    /// The guest's clock at `base`.
-    var atBase: UInt64 { base &+ offset }
+    mutating func set(_ nanoseconds: UInt64, at now: UInt64) { (base, atBase) = (now, nanoseconds) }
 
     /// What a guest with this TSC reckons from.
     func systemTime(_ tsc: TimeStampCounter, paused: Bool, stable: Bool) -> SystemTime {

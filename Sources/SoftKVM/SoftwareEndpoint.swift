@@ -20,6 +20,7 @@ public final class SoftwareEndpoint: InterceptingEndpoint {
         VirtualProcessor.prepare()
         _ = SupportedCPUID.shared
         _ = HostTSC.kilohertz
+        _ = HostClock.now
     }
 
     public func open() throws(Errno) -> Handle {

@@ -104,7 +104,7 @@ extension VirtualCPU: ProcessorHost {
     }
 
     var timeStampCounter: UInt64 {
-        get { tsc.value(at: HostClock.now) }
+        get { tsc.value(at: HostTSC.now) }
         set { adjustTSC(by: newValue &- timeStampCounter) }
     }
 

@@ -14,31 +14,24 @@ extension VirtualCPU {
         tscChanged()
     }
 
-    /// A client's write. Zero, or less than a second from what another vCPU's reads, means that both are to agree.
+    /// A client's write.
     func synchronizeTSC(_ value: UInt64) {
-        let now = HostClock.now
-        let common = machine.configuration.withLock { $0.tscOffset }
-        if let common {
-            let expected = TimeStampCounter(kilohertz: tsc.kilohertz, offset: common).value(at: now)
-            let second = Int64(tsc.kilohertz) * 1000
-            let difference = Int64(bitPattern: value &- expected)
-            if value == 0 || (difference > -second && difference < second) {
-                tsc.offset = common
-                tscChanged()
-                return
-            }
-        }
-        setTSCOffset(tsc.offset(for: value, at: now))
+        let kilohertz = tsc.kilohertz
+        tsc = machine.configuration.withLock { $0.clientsTSC(value, kilohertz: kilohertz, at: HostTSC.now) }
+        tscChanged()
     }
 
     private func setTSCOffset(_ offset: UInt64) {
         tsc.offset = offset
-        machine.configuration.withLock { $0.tscOffset = offset }
+        machine.configuration.withLock { [tsc] configuration in
+            configuration.lastTSC = tsc
+            configuration.hasClientsTSC = true
+        }
         tscChanged()
     }
 
     private func tscChanged() {
-        chipset?.setTSCFrequency(Int(id), kilohertz: tsc.kilohertz)
+        chipset?.setTSC(Int(id), timeStampCounter, kilohertz: tsc.kilohertz)
         doorbell.timeChanged()
     }
 
@@ -46,7 +39,7 @@ extension VirtualCPU {
         let kilohertz = value == 0 ? HostTSC.kilohertz : UInt32(truncatingIfNeeded: value)
         guard value <= UInt(UInt32.max), kilohertz > 0, kilohertz < 1_000_000_000 else { throw .invalidArgument }
         // The counter goes on from where it is.
-        let now = HostClock.now
+        let now = HostTSC.now
         let current = tsc.value(at: now)
         tsc.kilohertz = kilohertz
         tsc.offset = tsc.offset(for: current, at: now)
@@ -71,10 +64,10 @@ extension VirtualCPU {
 
     /// Shows the guest the current parameters. On the vCPU's thread, inside guest code's gate.
     func updateGuestTime() {
+        let wasPaused = doorbell.takeStandstill()
         guard msrs.systemTime & 1 != 0 else { return }
         let isOld = msrs.usesOldClock
         let time = machine.clock.withLock { $0.systemTime(tsc, paused: wasPaused, stable: !isOld) }
-        wasPaused = false
         let address = msrs.systemTime & ~1
         guard let version = machine.readPhysical32(address) else { return }
         apply(time.writes(after: version), at: address)
@@ -84,12 +77,35 @@ extension VirtualCPU {
     func writeWallClock() {
         let address = msrs.wallClock
         guard address != 0, let version = machine.readPhysical32(address) else { return }
-        let now = HostClock.now
-        let boot = HostClock.realtime &- machine.clock.withLock { $0.nanoseconds(at: now) }
+        let boot = HostClock.realtime &- machine.clock.withLock { $0.nanoseconds(at: HostTSC.now) }
         apply(WallClock(bootTime: boot).writes(after: version), at: address)
     }
 
     private func apply(_ writes: [ClockWrite], at address: UInt64) {
         for write in writes { machine.writePhysical(address &+ UInt64(write.offset), write.bytes, by: self) }
+    }
+}
+
+extension VirtualMachine.Configuration {
+    /// A new vCPU's TSC: as the last one's, if that has the rate of new ones, else from zero on.
+    mutating func newTSC(at now: UInt64) -> TimeStampCounter { agreeingTSC(0, kilohertz: tscKilohertz, at: now) }
+
+    /// The TSC of a vCPU whose client writes `value` to it. Zero, or less than a second from what the one reads that the client wrote
+    /// before, means that both are to agree.
+    mutating func clientsTSC(_ value: UInt64, kilohertz: UInt32, at now: UInt64) -> TimeStampCounter {
+        defer { hasClientsTSC = true }
+        return agreeingTSC(value, kilohertz: kilohertz, at: now)
+    }
+
+    private mutating func agreeingTSC(_ value: UInt64, kilohertz: UInt32, at now: UInt64) -> TimeStampCounter {
+        if let last = lastTSC, last.kilohertz == kilohertz {
+            let second = Int64(kilohertz) * 1000
+            let difference = Int64(bitPattern: value &- last.value(at: now))
+            if value == 0 || hasClientsTSC && difference > -second && difference < second { return last }
+        }
+        var tsc = TimeStampCounter(kilohertz: kilohertz)
+        tsc.offset = tsc.offset(for: value, at: now)
+        lastTSC = tsc
+        return tsc
     }
 }

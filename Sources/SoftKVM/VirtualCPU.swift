@@ -50,8 +50,6 @@ final class VirtualCPU: @unchecked Sendable {
     var taskPrioritySharing = TaskPrioritySharing()
     var statistics = Statistics<VirtualCPUStatistic>()
     var enforcesParavirtualFeatures = false
-    /// KVM_KVMCLOCK_CTRL: the guest is told that it was stopped.
-    var wasPaused = false
     /// Without a local APIC here: the client's.
     var clientCR8: UInt8 = 0
     var clientAPICBase: UInt64
@@ -79,9 +77,7 @@ final class VirtualCPU: @unchecked Sendable {
         area = try machine.runAreas.addArea()
         let configuration = machine.configuration.withLock { $0 }
         let isBoot = id == configuration.bootVCPU
-        tsc = TimeStampCounter(kilohertz: configuration.tscKilohertz)
-        tsc.offset = configuration.tscOffset ?? tsc.offset(for: 0, at: HostClock.now)
-        machine.configuration.withLock { [offset = tsc.offset] in $0.tscOffset = offset }
+        tsc = machine.configuration.withLock { $0.newTSC(at: HostTSC.now) }
         clientAPICBase = 0xFEE0_0000 | 1 << 11 | (isBoot ? 1 << 8 : 0)
         chipset = controllers?.chipset
         let status = chipset?.addVirtualCPU(Int(id))
@@ -91,8 +87,7 @@ final class VirtualCPU: @unchecked Sendable {
         doorbell = Doorbell(processor, status: status)
         controllers?.bells.add(Int(id), doorbell)
         world.add(doorbell)
-        chipset?.setTSCFrequency(Int(id), kilohertz: tsc.kilohertz)
-        machine.clock.withLock { _ in }
+        chipset?.setTSC(Int(id), timeStampCounter, kilohertz: tsc.kilohertz)
     }
 
     var isBoot: Bool { machine.configuration.withLock { $0.bootVCPU } == id }
@@ -184,8 +179,7 @@ final class VirtualCPU: @unchecked Sendable {
         case .x86SetMCE: try setMachineCheck(Record(try argument.loadBytes(64)))
         case .kvmclockCtrl:
             guard msrs.systemTime & 1 != 0 else { throw .invalidArgument }
-            wasPaused = true
-            doorbell.timeChanged()
+            doorbell.timeStoodStill()
         case .enableCap:
             let (capability, value) = try Capabilities.enabling(argument, on: .vcpu)
             if capability == .enforcePVFeatureCPUID { enforcesParavirtualFeatures = value != 0 }

@@ -6,13 +6,17 @@ internal import Locking
 extension VirtualMachine {
     /// KVM_GET_CLOCK: struct kvm_clock_data { clock, flags, pad0, realtime, host_tsc, pad[4] }.
     func getClock(_ argument: ClientArgument) throws(Errno) {
-        let now = HostClock.now
-        let realtime = HostClock.realtime
         var record = Record(count: 48)
-        record.store(clock.withLock { $0.nanoseconds(at: now) }, 0)
-        record.store(Capabilities.clockFlags, 8)
-        record.store(realtime, 16)
-        record.store(TimeStampCounter.ticks(now, kilohertz: HostTSC.kilohertz), 24)
+        let now = clock.withLock { clock in
+            let now = HostTSC.now
+            record.store(clock.nanoseconds(at: now), 0)
+            return now
+        }
+        var flags = Capabilities.clockFlags
+        // A counter that the client can't read tells it nothing.
+        if HostTSC.shared.isRDTSC { record.store(now, 24) } else { flags &= ~Capabilities.hostTSCFlag }
+        record.store(flags, 8)
+        record.store(HostClock.realtime, 16)
         try argument.storeBytes(record.bytes)
     }
 
@@ -22,13 +26,12 @@ extension VirtualMachine {
         let flags: UInt32 = record.load(8)
         guard flags & ~Capabilities.clockFlags == 0 else { throw .invalidArgument }
         var nanoseconds: UInt64 = record.load(0)
-        let now = HostClock.now
         let realtime = HostClock.realtime
         // KVM_CLOCK_REALTIME: the time that has passed since the clock was read.
         if flags & 4 != 0, realtime > record.load(16, as: UInt64.self) {
             nanoseconds &+= realtime - record.load(16, as: UInt64.self)
         }
-        clock.withLock { $0.set(nanoseconds, at: now) }
+        clock.withLock { [nanoseconds] in $0.set(nanoseconds, at: HostTSC.now) }
         world.forEach(except: nil) { $0.timeChanged() }
     }
 

@@ -18,8 +18,8 @@ extension VirtualMachine {
     }
 
     private func makeControllers(_ mode: Chipset.Mode) throws(Errno) -> Controllers {
-        let loop = try EventLoop()
         let bells = DoorbellDirectory()
+        let loop = try EventLoop { bells.timeStoodStill() }
         let resamplers = Resamplers()
         let chipset = Chipset(
             mode: mode, clock: { HostClock.now }, wake: { bells.chipsetEvent($0) },

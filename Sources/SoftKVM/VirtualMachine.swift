@@ -17,7 +17,7 @@ final class VirtualMachine: Sendable {
     let slots = Lock(MemorySlots(physicalAddressBits: SupportedCPUID.shared.physicalAddressBits))
     /// What KVM_ENABLE_CAP and other ioctls have set.
     let configuration = Lock(Configuration())
-    let clock = Lock(GuestClock(now: HostClock.now))
+    let clock = Lock(GuestClock(now: HostTSC.now))
     let statistics = Lock(Statistics<MachineStatistic>())
     let controllers = Lock<Controllers?>(nil)
     private let vcpus = Lock<[UInt32: VirtualCPU]>([:])
@@ -38,8 +38,10 @@ final class VirtualMachine: Sendable {
         var filter = MSRFilter()
         var bootVCPU: UInt32 = 0
         var tscKilohertz = HostTSC.kilohertz
-        /// The offset that the last vCPU's TSC was given, for new ones to agree with.
-        var tscOffset: UInt64?
+        /// The TSC that a vCPU was given last, for others to agree with.
+        var lastTSC: TimeStampCounter?
+        /// A client has written a vCPU's TSC.
+        var hasClientsTSC = false
     }
 
     init() throws(Errno) {
@@ -113,11 +115,11 @@ final class VirtualMachine: Sendable {
         case .setTSSAddr:
             // Where VMX needs pages of its own; nothing here does.
             guard argument.address <= 0xFFFF_D000 else { throw .invalidArgument }
-        case .setIdentityMapAddr:
-            guard !hasVCPUs else { throw .invalidArgument }
         case .setNrMMUPages:
             // Of shadow page tables, which are not made here. KVM_MIN_ALLOC_MMU_PAGES.
             guard argument.address >= 64 else { throw .invalidArgument }
+        case .setIdentityMapAddr:
+            guard !hasVCPUs else { throw .invalidArgument }
             _ = try argument.load(UInt64.self)
         case .enableCap: try enable(argument)
         case .irqLine, .irqLineStatus: try setLine(argument, wantsStatus: request == .irqLineStatus)
@@ -163,4 +165,5 @@ final class DoorbellDirectory: Sendable {
 
     func add(_ id: Int, _ bell: Doorbell) { bells.withLock { $0[id] = bell } }
     func chipsetEvent(_ id: Int) { bells.withLock { $0[id] }?.chipsetEvent() }
+    func timeStoodStill() { for bell in bells.withLock({ Array($0.values) }) { bell.timeStoodStill() } }
 }

@@ -35,7 +35,7 @@ extension Board {
             for index in 0..<access.count { access.answer(ports.read(port: port, width: size), at: index) }
         case .mmioRead(let access): access.answer(load(access.address, access.size))
         case .mmioWrite(let access): store(access.address, access.bytes)
-        case .interrupted, .signal: break
+        case .interrupted, .signal: noteStopped(cpu)
         case .shutdown:
             if tripleFaultIsReset {
                 end.end(.reset("triple fault"))
@@ -57,6 +57,14 @@ extension Board {
         case .memoryFault: crash("the guest reached memory that it can't have (KVM_EXIT_MEMORY_FAULT)", cpu)
         case let exit: crash("an exit that nobody asked for (reason \(exit.reason.rawValue))", cpu)
         }
+    }
+
+    /// A run that a machine goes on after ended because the process stood still: somebody has said so, or the kernel's
+    /// hypervisor has seen it. A guest that lost the time otherwise takes itself to be locked up.
+    private func noteStopped(_ cpu: borrowing VirtualCPU) {
+        guard !end.hasEnded else { return }
+        // One that has no clock of the hypervisor's is not told.
+        try? cpu.noteClockStopped()
     }
 
     /// `KVM_SYSTEM_EVENT_*`: 1 shutdown, 2 reset, 3 crash.

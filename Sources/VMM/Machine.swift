@@ -139,6 +139,9 @@ public final class Machine: Sendable {
     /// Ends the machine from any thread; `run()` returns soon. The first reason counts.
     public func end(_ outcome: MachineOutcome) { board.end.end(outcome) }
 
+    /// The process has been stopped and goes on: the guest is told, whose clock has gone on meanwhile. From any thread.
+    public func noteStopped() { board.end.interrupt() }
+
     /// What a machine is made of, as far as it could outlive it.
     var parts: [AnyObject] { [board, board.host, board.memory, board.com1, timers] }
 

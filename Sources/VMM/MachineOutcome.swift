@@ -33,6 +33,9 @@ final class EndSwitch: Sendable {
 
     func add(_ handle: KickHandle) { state.withLock { $0.kicks.append(handle) } }
 
+    /// Gets every vCPU out of the guest, which then goes on.
+    func interrupt() { for handle in state.withLock({ $0.kicks }) { handle.kick() } }
+
     func end(_ outcome: MachineOutcome) {
         let kicks = state.withLock { state -> [KickHandle] in
             guard state.outcome == nil else { return [] }

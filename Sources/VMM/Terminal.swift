@@ -80,9 +80,11 @@ public enum TerminationSignals {
 
     /// Takes the signals out of every thread's way from here on, and calls `end` with the name of the first that comes,
     /// on a thread of its own. To be called before other threads are started. `SIGCONT` puts the terminal back into raw
-    /// mode; a closed pipe is an error of `write` rather than a signal.
+    /// mode, and calls `goOn`; a closed pipe is an error of `write` rather than a signal.
     /// - Returns: false if the host has no thread for it.
-    public static func watch(_ end: @escaping @Sendable (String) -> Void) -> Bool {
+    public static func watch(
+        goOn: @escaping @Sendable () -> Void, _ end: @escaping @Sendable (String) -> Void
+    ) -> Bool {
         signal(SIGPIPE, SIG_IGN)
         var set = sigset_t()
         unsafe sigemptyset(&set)
@@ -100,6 +102,7 @@ public enum TerminationSignals {
                 guard unsafe sigwait(&waiting, &number) == 0 else { continue }
                 if number == SIGCONT {
                     TerminalGuard.resume()
+                    goOn()
                 } else {
                     end(watched.first { $0.number == number }?.name ?? "signal \(number)")
                 }

@@ -70,7 +70,8 @@ struct RunCommand: ParsableCommand {
 
     func run() throws {
         TerminalGuard.guardAgainstCrashes()
-        let watching = TerminationSignals.watch { name in
+        let session = RunSession()
+        let watching = TerminationSignals.watch(goOn: { session.noteStopped() }) { name in
             TerminalGuard.exit(ExitStatus.failed.rawValue) {
                 Diagnostics.error("stopped by \(name); the guest was cut off: let it power off to end it in order")
             }
@@ -79,7 +80,6 @@ struct RunCommand: ParsableCommand {
             Diagnostics.error("the host has no more threads to give: end other programs")
             throw ExitStatus.failed
         }
-        let session = RunSession()
         let status = session.run(machineConfiguration, noReboot: noReboot, logger: logger)
         TerminalGuard.restore()
         throw status
@@ -109,6 +109,9 @@ private final class RunSession: Sendable {
         }
         machine?.end(outcome)
     }
+
+    /// The process was stopped, and goes on.
+    func noteStopped() { state.withLock { $0.machine }?.noteStopped() }
 
     private func take(_ event: HostConsole.Event) {
         switch event {

@@ -55,7 +55,7 @@ import Testing
             case 18: chipset.setTSCDeadline(cpu, value, tsc: other)
             case 19:
                 chipset.setCR8(cpu, value)
-                chipset.setTSCFrequency(cpu, kilohertz: UInt32(truncatingIfNeeded: other))
+                chipset.setTSC(cpu, value, kilohertz: UInt32(truncatingIfNeeded: other))
             case 20:
                 let page = (0..<1024).map { _ in UInt8(truncatingIfNeeded: random.next() >> 20) }
                 _ = chipset.setLocalAPICPage(cpu, page, tsc: value)

@@ -172,7 +172,7 @@ import Testing
     @Test("11.5.4.1: TSC deadline")
     func tscDeadline() {
         let machine = machine(), chipset = machine.chipset
-        chipset.setTSCFrequency(0, kilohertz: 2_500_000)
+        chipset.setTSC(0, 0, kilohertz: 2_500_000)
         chipset.setTSCDeadline(0, 5_000_000, tsc: 0)
         #expect(chipset.tscDeadline(0) == 0)
         machine.write(0x320, 0x4_0040)
@@ -199,6 +199,23 @@ import Testing
         chipset.setFeatures(0, ProcessorFeatures(x2APIC: true, tscDeadline: false, physicalAddressBits: 40))
         machine.write(0x320, 0x4_0040)
         #expect(machine.read(0x320) == 0x40)
+    }
+
+    @Test("11.5.4.1: the deadline is the counter's, whatever becomes of the counter")
+    func movedCounter() {
+        let machine = machine(), chipset = machine.chipset
+        chipset.setTSC(0, 0, kilohertz: 2_000_000)
+        machine.write(0x320, 0x4_0040)
+        chipset.setTSCDeadline(0, 6_000_000, tsc: 0)
+        chipset.setTSC(0, 4_000_000, kilohertz: 2_000_000)
+        #expect(chipset.nextDeadline == machine.now + 1_000_000)
+        chipset.setTSC(0, 4_000_000, kilohertz: 1_000_000)
+        #expect(chipset.nextDeadline == machine.now + 2_000_000)
+        // A third of a nanosecond is one: when the timer fires, the counter is there.
+        chipset.setTSC(0, 5_999_999, kilohertz: 3_000_000)
+        #expect(chipset.nextDeadline == machine.now + 1)
+        chipset.setTSC(0, 6_000_001, kilohertz: 3_000_000)
+        #expect(chipset.nextDeadline == machine.now)
     }
 
     @Test("the thread that waits is told only of earlier deadlines")

@@ -1,4 +1,5 @@
 import Foundation
+import KVM
 import TestLimits
 import TestSupport
 import Testing
@@ -165,6 +166,39 @@ import Testing
         let software = try #require(object?["software"] as? [String: Any])
         #expect(object?["kernel"] != nil && object?["auto"] != nil)
         #expect(software["available"] as? Bool == true && software["version"] as? Int == 12)
+    }
+
+    /// A guest whose process was stopped is told so by its clock.
+    @Test(arguments: [Hypervisor.kernel, .software])
+    func aGuestThatWasStoppedIsToldSo(_ hypervisor: Hypervisor) throws {
+        try MachineTests.require(hypervisor)
+        guard FileManager.default.isExecutableFile(atPath: Self.command.path) else {
+            try Test.cancel("the command is not built beside the tests")
+        }
+        // mov ecx, KVM_SYSTEM_TIME_NEW; mov eax, 200001h; xor edx, edx; wrmsr
+        let clock: [UInt8] = [0xb9, 0x01, 0x4d, 0x56, 0x4b, 0xb8, 0x01, 0x00, 0x20, 0x00, 0x31, 0xd2, 0x0f, 0x30]
+        // again: test byte [20001dh], PVCLOCK_GUEST_STOPPED; jz again
+        let wait: [UInt8] = [0xf6, 0x04, 0x25, 0x1d, 0x00, 0x20, 0x00, 0x02, 0x74, 0xf6]
+        let code = clock + GuestBuilder.say("up\n") + wait + GuestBuilder.say("told\n") + GuestBuilder.powerOff
+        let kernel = try TemporaryFile(GuestBuilder.elf(code + GuestBuilder.halt))
+        let process = Process()
+        let output = Pipe()
+        process.executableURL = Self.command
+        process.arguments = [
+            "run", "--kernel", kernel.path, "--memory", "8M", "--hypervisor", "\(hypervisor)",
+        ]
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = output
+        try process.run()
+        defer { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
+        // It has its clock once it has said so.
+        _ = try output.fileHandleForReading.read(upToCount: 1)
+        kill(process.processIdentifier, SIGSTOP)
+        kill(process.processIdentifier, SIGCONT)
+        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+        #expect(text.hasSuffix("told\n"), "\(text)")
     }
 
     @Test func signalsEndItInOrder() throws {

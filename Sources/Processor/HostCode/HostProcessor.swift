@@ -19,6 +19,12 @@ public enum HostProcessor {
         return UInt64(HostCode.call(address, 0, 0, 0))
     }()
 
+    /// The time stamp counter, read behind the instructions before; nil where the host lets a process run no code that it has made.
+    public static var timeStampCounter: UInt64? {
+        guard let address = timeStampCode else { return nil }
+        return UInt64(HostCode.call(address, 0, 0, 0))
+    }
+
     /// The features of the opcode table that this host has and its system lets a process use.
     public static let features: Features = {
         var features = CPUIDLeaves.rowFeatures { leaf, subleaf in
@@ -58,6 +64,14 @@ public enum HostProcessor {
                 a.mov(.at(.r8, index * 4), register, .long)
             }
             a.pop(.rbx)
+            a.ret()
+        })
+    private static let timeStampCode = HostCode.add(
+        Assembler.code { a in
+            a.lfence()
+            a.rdtsc()
+            a.shl(.rdx, 32)
+            a.or(.rax, .rdx)
             a.ret()
         })
     private static let xgetbvCode = HostCode.add(
