@@ -27,6 +27,7 @@ public struct Errno: Error, Hashable, Sendable, RawRepresentable {
     public static var tooManyOpenFiles: Errno { Errno(rawValue: 24) }
     public static var inappropriateRequest: Errno { Errno(rawValue: 25) }
     public static var noSpace: Errno { Errno(rawValue: 28) }
+    public static var valueTooLarge: Errno { Errno(rawValue: 75) }
     public static var notSupportedByDevice: Errno { Errno(rawValue: 95) }
     public static var hardwarePoison: Errno { Errno(rawValue: 133) }
 

@@ -60,7 +60,8 @@ extension [MappingPiece] {
         guard let reserved = unsafe reserved, unsafe reserved != MAP_FAILED else { throw Errno(rawValue: errno) }
         var place = unsafe reserved
         for piece in self {
-            let kind = flags & (MAP_SHARED | MAP_PRIVATE) | MAP_FIXED
+            // All that the client asks for, but for the place.
+            let kind = flags & ~noReplace | MAP_FIXED
             // SAFETY: the place is inside what was just reserved.
             guard unsafe piece.map(at: place, protection, kind, by: mmap) != MAP_FAILED else {
                 let error = errno

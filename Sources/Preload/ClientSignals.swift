@@ -199,7 +199,8 @@ internal import Synchronization
         let error = errno
         defer { errno = error }
         guard let information = unsafe information, let raw = unsafe raw else { return }
-        let isFault = signal == SIGSEGV || signal == SIGBUS
+        // Of an instruction, and not sent.
+        let isFault = unsafe SignalMask.faults & 1 << UInt64(signal - 1) != 0 && information.pointee.si_code > 0
         let context = unsafe raw.assumingMemoryBound(to: ucontext_t.self)
         if !isFault, let thread = ThreadSignals.ifPresent, unsafe thread.putOff(signal, information, context) { return }
         unsafe ClientSignals.shared.deliver(signal, information, raw)

@@ -3,16 +3,20 @@
 internal import Glibc
 internal import KVM2006
 internal import KVMABI
+internal import Synchronization
 
 /// The log. Each line is written whole, when the answer is there.
 final class Conversation: Sendable {
     /// nil without MARTLET_LOG.
     static let shared: Conversation? = Settings.shared.log.flatMap(Conversation.init)
 
+    private let path: String
     private let output: Int32
+    private let isCutOff = Atomic<Bool>(false)
     private let start = Conversation.now
 
     private init?(_ path: String) {
+        self.path = path
         output =
             path == "-"
             ? PrivateDescriptor.copy(of: STDERR_FILENO)
@@ -70,10 +74,30 @@ final class Conversation: Sendable {
         )
     }
 
+    /// Writes a line, or says once that there can be no more.
     private func write(_ text: String) {
-        let bytes = Array(text.utf8)
-        _ = unsafe bytes.withUnsafeBytes { bytes in
-            unsafe next.write(output, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count)
+        guard !isCutOff.load(ordering: .relaxed) else { return }
+        let error = Cancellation.putOff { failure(ofWriting: Array(text.utf8)) }
+        guard let error, !isCutOff.exchange(true, ordering: .relaxed) else { return }
+        Diagnostic.write("MARTLET_LOG=\(path): \(unsafe String(cString: strerror(error))); the log ends here")
+    }
+
+    private func failure(ofWriting bytes: [UInt8]) -> Int32? {
+        unsafe bytes.withUnsafeBytes { bytes in
+            var written = 0
+            while written < bytes.count {
+                let rest = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress.map { unsafe $0 + written })
+                let count = unsafe next.write(output, rest, bytes.count - written)
+                if count > 0 {
+                    written += count
+                } else if count < 0, errno == EAGAIN {
+                    var polled = pollfd(fd: output, events: Int16(POLLOUT), revents: 0)
+                    unsafe poll(&polled, 1, -1)
+                } else if count == 0 || errno != EINTR {
+                    return count == 0 ? EIO : errno
+                }
+            }
+            return nil
         }
     }
 

@@ -124,7 +124,7 @@ final class Hypervisor: Sendable {
     }
 
     /// A descriptor that may have been a handle's last is closed.
-    static func descriptorClosed() { ifPresent?.descriptorClosed() }
+    static func descriptorClosed() { ThreadSignals.inside { _ = ifPresent?.descriptorClosed() } }
     func descriptorClosed() { watch.drain() }
 
     // MARK: Requests
@@ -214,7 +214,11 @@ final class Hypervisor: Sendable {
                 guard let machine = firsts[found.handle] else { throw .badFileDescriptor }
                 pieces = try machine.place(offset: offset, length: length)
             } else {
-                pieces = try endpoint.pieces(found.handle, length: length, offset: offset)
+                // A handle is of a file system without programs.
+                guard protection & PROT_EXEC == 0 else { throw .notPermitted }
+                let kinds: Int32 = 15
+                pieces = try endpoint.pieces(
+                    found.handle, length: length, offset: offset, isShared: flags & kinds != MAP_PRIVATE)
             }
             return unsafe try pieces.map(at: address, protection: protection, flags: flags, by: next.map)
         }

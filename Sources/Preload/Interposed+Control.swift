@@ -9,19 +9,23 @@ internal import KVMABI
     }
     // The kernel takes 32 bits of a request.
     let wanted = Request(rawValue: request & 0xFFFF_FFFF)
-    guard let conversation = Conversation.shared else { return answer(descriptor, wanted, argument) }
-    return conversation.record(descriptor, wanted, argument) { answer(descriptor, wanted, argument) }
+    guard let found = HandleTable.shared.find(descriptor) else {
+        return recorded(descriptor, wanted, argument) { next.ioctl(descriptor, wanted.rawValue, argument) }
+    }
+    return ThreadSignals.inside {
+        recorded(descriptor, wanted, argument) {
+            do throws(Errno) {
+                return try Hypervisor.ioctl(descriptor, found, wanted, argument)
+            } catch {
+                return failed(error)
+            }
+        }
+    }
 }
 
-private func answer(_ descriptor: Int32, _ request: Request, _ argument: UInt) -> Int32 {
-    guard let found = HandleTable.shared.find(descriptor) else {
-        return next.ioctl(descriptor, request.rawValue, argument)
-    }
-    do throws(Errno) {
-        return try Hypervisor.ioctl(descriptor, found, request, argument)
-    } catch {
-        return failed(error)
-    }
+private func recorded(_ descriptor: Int32, _ request: Request, _ argument: UInt, _ answer: () -> Int32) -> Int32 {
+    guard let conversation = Conversation.shared else { return answer() }
+    return conversation.record(descriptor, request, argument, answer)
 }
 
 @c(mmap) public func interposedMap(
@@ -31,12 +35,14 @@ private func answer(_ descriptor: Int32, _ request: Request, _ argument: UInt) -
     guard descriptor >= 0, flags & MAP_ANONYMOUS == 0, let found = HandleTable.shared.verify(descriptor) else {
         return unsafe next.map(address, length, protection, flags, descriptor, offset)
     }
-    do throws(Errno) {
-        return unsafe try Hypervisor.map(
-            found, at: address, length: length, protection: protection, flags: flags, offset: offset)
-    } catch {
-        errno = error.rawValue
-        return unsafe MAP_FAILED
+    return unsafe ThreadSignals.inside {
+        do throws(Errno) {
+            return unsafe try Hypervisor.map(
+                found, at: address, length: length, protection: protection, flags: flags, offset: offset)
+        } catch {
+            errno = error.rawValue
+            return unsafe MAP_FAILED
+        }
     }
 }
 
@@ -45,6 +51,13 @@ private func answer(_ descriptor: Int32, _ request: Request, _ argument: UInt) -
     _ offset: Int
 ) -> UnsafeMutableRawPointer? {
     unsafe interposedMap(address, length, protection, flags, descriptor, offset)
+}
+
+// MARK: Cancellation
+
+/// The C library's signal for it finds the thread's own requests not to be cancelled: the run is ended from here.
+@c(pthread_cancel) public func interposedCancel(_ thread: UInt) -> Int32 {
+    ThreadSignals.cancelling(thread) { next.cancel(thread) }
 }
 
 // MARK: Signals

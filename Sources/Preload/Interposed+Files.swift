@@ -26,12 +26,14 @@ enum DeviceFile {
     }
 
     private static func openOurs(_ flags: Int32) -> Int32 {
-        do throws(Errno) {
-            if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL { throw .fileExists }
-            if flags & O_DIRECTORY != 0 { throw Errno(rawValue: ENOTDIR) }
-            return try Hypervisor.shared().open(flags: flags)
-        } catch {
-            return failed(error)
+        ThreadSignals.inside {
+            do throws(Errno) {
+                if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL { throw .fileExists }
+                if flags & O_DIRECTORY != 0 { throw Errno(rawValue: ENOTDIR) }
+                return try Hypervisor.shared().open(flags: flags)
+            } catch {
+                return failed(error)
+            }
         }
     }
 

@@ -30,6 +30,7 @@ internal import Glibc
     typealias ExtendedStatusFunction =
         @convention(c) (Int32, UnsafePointer<CChar>?, Int32, UInt32, UnsafeMutableRawPointer?) -> Int32
     typealias SystemFunction = @convention(c) (Int, UInt, UInt, UInt, UInt) -> Int
+    typealias CancelFunction = @convention(c) (UInt) -> Int32
     typealias ActionFunction = @convention(c) (Int32, UnsafeRawPointer?, UnsafeMutableRawPointer?) -> Int32
 
     // SAFETY: addresses of functions of these types, by the C library's own declarations; variable arguments of integer
@@ -62,6 +63,7 @@ internal import Glibc
     let accessAt: AccessAtFunction = unsafe find("faccessat")
     let action: ActionFunction = unsafe find("sigaction")
     let system: SystemFunction = find("syscall")
+    let cancel: CancelFunction = find("pthread_cancel")
 
     /// Every C library of Debian has them all; one without is no place to go on in.
     private static func find<Function>(_ name: String) -> Function {

@@ -14,8 +14,8 @@ enum Process {
     /// child of a fork amid it would wait for ever for a thread that it does not have.
     static let making = ForkLock()
 
-    /// Held by each request other than KVM_RUN: a fork waits until they are answered, since what they are the first to use is
-    /// made in the same way.
+    /// Held by each request other than KVM_RUN: a fork waits until those of other threads are answered, since what they are the
+    /// first to use is made in the same way.
     static let requests = ForkGate()
 
     /// Called once, before there is a second thread.
@@ -38,6 +38,7 @@ enum Process {
             HandleTable.shared.forked()
             Hypervisor.forked()
             ClientSignals.shared.forked()
+            ThreadSignals.forked()
         }
     }
 }

@@ -7,7 +7,9 @@ internal import KVMABI
 enum RequestDescription {
     /// What goes in, in parentheses.
     static func question(_ request: Request, _ argument: UInt) -> String {
-        if request == .checkExtension { return "(\(Capability(rawValue: UInt32(truncatingIfNeeded: argument)).name))" }
+        if request == .checkExtension, let number = UInt32(exactly: argument) {
+            return "(\(Capability(rawValue: number).name))"
+        }
         guard request.takesAddress else { return argument == 0 ? "()" : "(\(hex(UInt64(argument))))" }
         // The direction of KVM_SET_IRQCHIP and others is the wrong way round: what is set is shown, whatever it says.
         let isRead = request.direction == .read && !request.name.contains("_SET_")

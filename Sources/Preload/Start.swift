@@ -7,6 +7,7 @@ internal import Glibc
 let start: @convention(c) () -> Void = {
     _ = next
     _ = HandleTable.shared
+    _ = ThreadSignals.ifPresent
     ClientSignals.shared.removeRuntimesHandlers()
     Process.watchForks()
     _ = Settings.shared

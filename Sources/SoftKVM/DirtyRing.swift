@@ -54,13 +54,11 @@ internal import Synchronization
 
     deinit { unsafe munmap(entries, size) }
 
-    /// - Throws: EINVAL for what is not pages of the ring.
-    func piece(length: Int, offset: Int) throws(Errno) -> MappingPiece {
-        let start = offset - DirtyRing.firstPage * 4096
-        guard length > 0, start >= 0, start & 4095 == 0, start < size, length <= size - start else {
-            throw .invalidArgument
-        }
-        return MappingPiece(of: file.descriptor, owner: self, length: length, offset: start)
+    /// Pages of the handle that show the ring.
+    func piece(pages: Range<Int>) -> MappingPiece {
+        MappingPiece(
+            of: file.descriptor, owner: self, length: pages.count * 4096,
+            offset: (pages.lowerBound - DirtyRing.firstPage) * 4096)
     }
 
     // MARK: The vCPU's side

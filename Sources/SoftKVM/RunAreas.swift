@@ -65,17 +65,18 @@ internal import Locking
         }
     }
 
-    /// Where pages of a vCPU's handle lie: 0…2, any run of them.
-    /// - Throws: EINVAL for a misaligned offset, no length, or beyond the pages that there are.
-    func pieces(_ area: VirtualCPUArea, length: Int, offset: Int) throws(Errno) -> [MappingPiece] {
-        guard length > 0, offset >= 0, offset % RunAreas.pageSize == 0 else { throw .invalidArgument }
-        let first = offset / RunAreas.pageSize
-        let count = (length - 1) / RunAreas.pageSize + 1
-        guard first <= RunAreas.ringPage, count <= RunAreas.ringPage + 1 - first else { throw .invalidArgument }
-        return (first..<first + count).map { page in
-            MappingPiece(
-                of: file.descriptor, owner: self, length: RunAreas.pageSize,
-                offset: page == RunAreas.ringPage ? 0 : area.fileOffset + page * RunAreas.pageSize)
-        }
+    /// Both of a vCPU's own pages, or one of them.
+    func piece(of area: VirtualCPUArea, pages: Range<Int>) -> MappingPiece {
+        piece(at: area.fileOffset + pages.lowerBound * RunAreas.pageSize, pages: pages.count)
+    }
+
+    /// The ring of coalesced writes.
+    var ringPiece: MappingPiece { piece(at: 0, pages: 1) }
+
+    /// Pages that are not there: the file never comes so far.
+    func nothing(pages: Int) -> MappingPiece { piece(at: 1 << 40, pages: pages) }
+
+    private func piece(at offset: Int, pages: Int) -> MappingPiece {
+        MappingPiece(of: file.descriptor, owner: self, length: pages * RunAreas.pageSize, offset: offset)
     }
 }

@@ -1,5 +1,6 @@
 // How a signal handler ends the KVM_RUN of the thread that it interrupts. Documentation/virt/kvm/api.rst, section 4.10.
 
+internal import Glibc
 internal import Synchronization
 
 /// One thread's way into `KVM_RUN`. A thread has one, which it passes with each run.
@@ -7,6 +8,8 @@ internal import Synchronization
     // SAFETY: zero, or the doorbell of the vCPU that the thread runs, which lives for as long as it is here.
     private let doorbell = Atomic<UInt>(0)
     private let isInterrupted = Atomic<Bool>(false)
+    /// How many other threads are about to ring the doorbell, which is not let go of meanwhile.
+    private let ringing = Atomic<Int32>(0)
 
     public init() {}
 
@@ -19,6 +22,13 @@ internal import Synchronization
         unsafe Unmanaged<Doorbell>.fromOpaque(pointer)._withUnsafeGuaranteedRef { $0.kick() }
     }
 
+    /// The same from another thread.
+    public func interruptFromOutside() {
+        ringing.add(1, ordering: .sequentiallyConsistent)
+        interrupt()
+        ringing.subtract(1, ordering: .sequentiallyConsistent)
+    }
+
     /// Forgets earlier interruptions.
     public func prepare() { isInterrupted.store(false, ordering: .sequentiallyConsistent) }
 
@@ -29,5 +39,8 @@ internal import Synchronization
         return !isInterrupted.load(ordering: .sequentiallyConsistent)
     }
 
-    func leave() { doorbell.store(0, ordering: .sequentiallyConsistent) }
+    func leave() {
+        doorbell.store(0, ordering: .sequentiallyConsistent)
+        while ringing.load(ordering: .sequentiallyConsistent) != 0 { sched_yield() }
+    }
 }

@@ -59,7 +59,7 @@ public final class SoftwareEndpoint: InterceptingEndpoint {
 
     public func map(_ handle: Handle, length: Int, offset: Int) throws(Errno) -> UnsafeMutableRawPointer {
         guard case .vcpu(let vcpu) = try handles.target(handle) else { throw .noSuchDevice }
-        let pieces = try vcpu.pieces(length: length, offset: offset)
+        let pieces = try vcpu.pieces(length: length, offset: offset, isShared: true)
         let address = unsafe try pieces.map()
         let mapped = pieces.reduce(0) { $0 + $1.length }
         mappings.withLock { $0[UInt(bitPattern: address)] = (vcpu, mapped) }
@@ -67,10 +67,10 @@ public final class SoftwareEndpoint: InterceptingEndpoint {
     }
 
     /// What a mapping would show, for a client that maps by itself. Such a mapping keeps nothing alive but its pages.
-    /// - Throws: as `map` does.
-    public func pieces(_ handle: Handle, length: Int, offset: Int) throws(Errno) -> [MappingPiece] {
+    /// - Throws: as `map` does; EINVAL where the mapping is not shared and begins or ends in a dirty ring.
+    public func pieces(_ handle: Handle, length: Int, offset: Int, isShared: Bool) throws(Errno) -> [MappingPiece] {
         guard case .vcpu(let vcpu) = try handles.target(handle) else { throw .noSuchDevice }
-        return try vcpu.pieces(length: length, offset: offset)
+        return try vcpu.pieces(length: length, offset: offset, isShared: isShared)
     }
 
     public func unmap(_ address: UnsafeMutableRawPointer, length: Int) {
@@ -109,11 +109,38 @@ final class VirtualCPUHandle: Sendable {
         self.vcpu = vcpu
     }
 
-    /// What a mapping of the handle shows: its area from the beginning, its dirty ring from page 64 on.
-    func pieces(length: Int, offset: Int) throws(Errno) -> [MappingPiece] {
-        guard offset >= DirtyRing.firstPage * 4096, let ring = vcpu.dirtyRing else {
-            return try machine.runAreas.pieces(vcpu.area, length: length, offset: offset)
+    /// What a mapping of the handle shows: its two pages, behind them the VM's ring of coalesced writes, from page 64 on its
+    /// dirty ring, and elsewhere nothing, where an access is SIGBUS.
+    /// - Throws: EINVAL for no length, a misaligned offset, or a dirty ring that the client would have to itself; EOVERFLOW for
+    ///   what no file has.
+    func pieces(length: Int, offset: Int, isShared: Bool) throws(Errno) -> [MappingPiece] {
+        guard length > 0, offset & 4095 == 0 else { throw .invalidArgument }
+        guard offset >= 0, !offset.addingReportingOverflow(length).overflow else { throw .valueTooLarge }
+        let first = offset / 4096
+        let last = first + (length - 1) / 4096
+        let ring = DirtyRing.firstPage..<DirtyRing.firstPage + (vcpu.dirtyRing?.size ?? 0) / 4096
+        guard isShared || !ring.contains(first) && !ring.contains(last) else { throw .invalidArgument }
+        let area = 0..<RunAreas.ringPage, coalesced = RunAreas.ringPage..<RunAreas.ringPage + 1
+        var pieces: [MappingPiece] = []
+        var page = first
+        while page <= last {
+            func part(of range: Range<Int>) -> Range<Int> { page..<min(range.upperBound, last + 1) }
+            let shown: Range<Int>
+            if area.contains(page) {
+                shown = part(of: area)
+                pieces.append(machine.runAreas.piece(of: vcpu.area, pages: shown))
+            } else if coalesced.contains(page) {
+                shown = part(of: coalesced)
+                pieces.append(machine.runAreas.ringPiece)
+            } else if let dirtyRing = vcpu.dirtyRing, ring.contains(page) {
+                shown = part(of: ring)
+                pieces.append(dirtyRing.piece(pages: shown))
+            } else {
+                shown = part(of: page..<(page < ring.lowerBound && !ring.isEmpty ? ring.lowerBound : last + 1))
+                pieces.append(machine.runAreas.nothing(pages: shown.count))
+            }
+            page = shown.upperBound
         }
-        return [try ring.piece(length: length, offset: offset)]
+        return pieces
     }
 }

@@ -57,6 +57,18 @@ struct ClientTests {
         // That the small machine could not run first would be a line that ends otherwise.
         #expect(lines.allSatisfy { $0.hasSuffix("µs>") })
     }
+
+    /// A log that can't be written is said to end, once; the client goes on.
+    @Test(arguments: ["software", "kernel"]) func aLogThatEndsSaysSo(_ hypervisor: String) throws {
+        if hypervisor == "kernel", !FileManager.default.isWritableFile(atPath: "/dev/kvm") {
+            try Test.cancel("/dev/kvm can't be opened")
+        }
+        let client = try #require(Client.all.first { $0.name == "hello" })
+        let ended = try client.run(on: hypervisor, environment: ["MARTLET_LOG": "/dev/full"])
+        #expect(ended.status == 0 && ended.output == client.expected)
+        #expect(ended.error.contains("MARTLET_LOG=/dev/full: No space left on device; the log ends here"))
+        #expect(ended.error.split(separator: "\n").count == 1, "\(ended.error)")
+    }
 }
 
 /// A client that does everything wrong is refused, and lives; so does the library in its process.

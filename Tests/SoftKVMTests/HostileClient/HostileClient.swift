@@ -14,7 +14,8 @@ final class HostileClient: @unchecked Sendable {
         var machines: [Handle] = []
         var vcpus: [Handle] = []
         /// Addresses of mappings, which only go, and are only used, under the lock.
-        var areas: [(address: UInt, length: Int)] = []
+        /// `shown` bytes from the beginning on are there; behind them an access is SIGBUS, here as on a kernel.
+        var areas: [(address: UInt, length: Int, shown: Int)] = []
         var events: [Int32] = []
         var answers = HostileAnswers()
     }
@@ -148,7 +149,11 @@ final class HostileClient: @unchecked Sendable {
         guard let address = unsafe try? endpoint.map(anyHandle(&draw), length: length, offset: page * 4096) else {
             return
         }
-        shared.withLock { $0.areas.append((UInt(bitPattern: address), length)) }
+        let place = UInt(bitPattern: address)
+        let pages = (0..<length / 4096).prefix { page in
+            (try? ClientArgument(place + UInt(page) * 4096).load(UInt8.self)) != nil
+        }
+        shared.withLock { $0.areas.append((place, length, pages.count * 4096)) }
     }
 
     private func unmap(_ address: UInt, _ length: Int) {
@@ -164,7 +169,8 @@ final class HostileClient: @unchecked Sendable {
             for (place, value) in places where !shared.areas.isEmpty {
                 let area = shared.areas[Int(place % UInt64(shared.areas.count))]
                 // Mostly the words that the hypervisor reads.
-                let limit = isKind ? min(area.length, 2352) : area.length
+                let limit = isKind ? min(area.shown, 2352) : area.shown
+                guard limit > 0 else { continue }
                 let offset = UInt(place >> 20) % UInt(max(1, limit / 8)) * 8
                 unsafe UnsafeMutablePointer<UInt64>(bitPattern: area.address + offset)?.pointee = value
             }
