@@ -43,7 +43,11 @@ struct ProcessorStartTests {
         let watchdog = Watchdog(cpu.kickHandle)
         #expect(try count(&cpu, watchdog) == 0)
         #expect(try count(&cpu, watchdog) == 1)
-        try machine.machine.signalMSI(address: 0xFEE0_0000, data: 0x500)
+        let delivery = try machine.machine.signalMSI(address: 0xFEE0_0000, data: 0x500)
+        if hypervisor == .kernel, delivery != .delivered(1) {
+            return try skip("INIT by a message", "this kind of /dev/kvm delivers it to nobody")
+        }
+        #expect(delivery == .delivered(1))
         #expect(try count(&cpu, watchdog) == 0)
         #expect(try cpu.multiprocessorState() == .runnable)
     }
