@@ -36,7 +36,7 @@ test: ## Run the tests, with guests booted in release mode
 
 # One after the other: those that run for minutes would keep the others from the few threads that there are, and two vCPUs'
 # order of memory shows best with a processor for each.
-test-long: ## Run what has no result yet of all tests, heavy ones too: hours, or minutes with PART=3/16; STATUS=1 says what is missing
+test-long: ## Run what has no result yet of all tests, heavy ones too: hours, or minutes with PART=3/8; STATUS=1 says what is missing
 ifdef STATUS
 	@PART=$(PART) scripts/test-long --status
 else
