@@ -14,8 +14,8 @@ public enum OracleWindows {
     /// A page of stack.
     public static let stack: UInt64 = 0x3000_0000
     public static let stackSize = page
-    /// Where 16-bit code finds it in its stack segment.
-    public static let stackOffset16: UInt64 = 0x8000
+    /// Where 16-bit code finds it in its stack segment: at the end, so that SP wraps.
+    public static let stackOffset16: UInt64 = 0xF000
 
     /// What is set before and compared after each case: the data, then the stack.
     public static let imageSize = dataSize + stackSize

@@ -96,6 +96,8 @@ enum StateGenerator {
             test.state.gsBase = OracleWindows.data
         }
         test.state.registers[4] = mode.stackStart + 0x800 + (random.chance(90) ? 0 : UInt64(random.below(64)))
+        // Where SP wraps.
+        if mode == .bits16, random.chance(15) { test.state.registers[4] = UInt64(0x1_0010 - random.below(32)) & 0xFFFF }
         if mode == .bits16, random.chance(70) {
             test.state.registers[5] = mode.stackStart + UInt64(random.below(0x1000))
         }

@@ -13,7 +13,7 @@ import X86
         unsafe Double(String(cString: $0))
     }
 
-    private func runner(_ mode: OracleCase.Mode = .bits64) throws -> OracleRunner {
+    func runner(_ mode: OracleCase.Mode = .bits64) throws -> OracleRunner {
         guard OracleCase.Mode.offered.contains(mode) else {
             try Test.cancel(
                 "the host's system has no modify_ldt, without which a process has no \(mode.codeSize * 8)-bit code")

@@ -167,11 +167,13 @@ extension CPU {
         return load.register
     }
 
-    /// After a return to an outer level: registers that it may not use become null. Intel SDM vol. 2, RET.
+    /// After a return to an outer level: registers that it may not use become null, and null selectors lose their RPL.
+    /// Intel SDM vol. 2, RET and IRET.
     func dropInnerSegments() {
         for name in [SegmentName.es, .ds, .fs, .gs] {
             let register = self[segment: name]
-            guard register.isUsable, register.dpl < state.cpl, register.attributes & 0x1C != 0x1C else { continue }
+            let isInner = register.isUsable && register.dpl < state.cpl && register.attributes & 0x1C != 0x1C
+            guard isInner || Selector(register.selector).isNull else { continue }
             self[segment: name].selector = 0
             self[segment: name].attributes |= SegmentRegister.unusable
         }

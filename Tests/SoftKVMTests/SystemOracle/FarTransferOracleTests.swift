@@ -175,6 +175,56 @@ import Testing
         sweep.finish()
     }
 
+    /// DS, ES, FS and GS on the way to an outer level: data and code of every level, and null selectors of every RPL.
+    @Test(arguments: [false, true])
+    func dataSegmentsOnTheWayOut(_ long: Bool) throws {
+        let sweep = try Sweep("data segments on the way out, \(long ? "IA-32e" : "legacy")", long: long)
+        let modes: [(CaseMode, Int)] =
+            long
+            ? [(.compatibility, 0), (.compatibility, 3), (.long, 0)]
+            : [(.protected32, 0), (.protected32, 1), (.protected32, 2), (.protected32, 3), (.protected16, 0)]
+        for (mode, cpl) in modes {
+            for isInterrupt in [false, true] {
+                for level in cpl..<4 {
+                    for kind in UInt16(0)..<16 {
+                        try left(sweep, mode, cpl, level, kind, isInterrupt)
+                    }
+                }
+            }
+        }
+        sweep.finish()
+    }
+
+    private func left(
+        _ sweep: Sweep, _ mode: CaseMode, _ cpl: Int, _ level: Int, _ kind: UInt16, _ isInterrupt: Bool
+    ) throws {
+        let size = mode == .long ? 8 : mode.operandSize
+        var setup = CaseSetup(mode, cpl: cpl, (size == 8 ? [0x48] : []) + [isInterrupt ? 0xCF : 0xCB])
+        let code = Selectors.slot | UInt16(level)
+        setup.putDescriptor(
+            code, descriptor(access: 0x9B | UInt64(level) << 5, flags: mode == .long ? 0xA : 0xC))
+        let stack = ReturnStack.make(0, UInt16(level), &setup)
+        let rpl = kind & 3
+        // Each register its own: null, data, code, conforming code.
+        for (index, path) in [\kvm_sregs.ds, \.es, \.fs, \.gs].enumerated() {
+            let segment: kvm_segment =
+                switch (Int(kind >> 2) + index) & 3 {
+                case 0: .null((rpl + UInt16(index)) & 3)
+                case 1: kvm_segment(0x200 | rpl, descriptor(access: 0x93 | UInt64(rpl) << 5, flags: 0xC))
+                case 2: kvm_segment(0x208 | rpl, descriptor(access: 0x9B | UInt64(rpl) << 5, flags: 0xC))
+                default: kvm_segment(0x210 | rpl, descriptor(access: 0x9F | UInt64(rpl) << 5, flags: 0xC))
+                }
+            setup.state.special[keyPath: path] = segment
+        }
+        setup.putFrame(
+            [Layout.target, UInt64(code)] + (isInterrupt ? [2] : []) + [Layout.stacks[3] - 0x40, UInt64(stack)],
+            size: size)
+        try sweep.check(setup, "CPL \(cpl) to \(level), \(isInterrupt ? "iret" : "far ret"), kind \(kind)") {
+            (model: inout Model) throws(Fault) in
+            if isInterrupt { try model.iret(size) } else { try model.farReturn(size, drop: 0) }
+        }
+    }
+
     private func returned(
         _ sweep: Sweep, _ mode: CaseMode, _ cpl: Int, _ size: Int, _ code: UInt64, _ rpl: UInt16, _ stack: Int
     ) throws {

@@ -133,7 +133,8 @@ extension Model {
         for path in [\kvm_sregs.es, \.ds, \.fs, \.gs] {
             let segment = state.special[keyPath: path]
             let isConforming = segment.type & 0xC == 0xC
-            if segment.unusable == 0, !isConforming, segment.dpl < level { state.special[keyPath: path] = .null(0) }
+            let isInner = segment.unusable == 0 && !isConforming && segment.dpl < level
+            if isInner || isNull(segment.selector) { state.special[keyPath: path] = .null(0) }
         }
     }
 

@@ -27,11 +27,14 @@ extension CPU {
         try write(try stackLinear(pointer, size: W.bytes, .write), .ss, value)
     }
 
-    /// Replaces what counts of rSP.
-    func setStackPointer(_ pointer: UInt64) {
+    /// rSP with what counts of it replaced: of a 16-bit stack SP alone, and no borrow reaches the upper half.
+    private func stackPointer(movedTo pointer: UInt64) -> UInt64 {
         let mask = stackMask
-        rsp = mask == 0xFFFF ? rsp & ~0xFFFF | pointer & 0xFFFF : pointer & mask
+        return mask == 0xFFFF ? rsp & ~0xFFFF | pointer & 0xFFFF : pointer & mask
     }
+
+    /// Replaces what counts of rSP.
+    func setStackPointer(_ pointer: UInt64) { rsp = stackPointer(movedTo: pointer) }
 
     /// Pushes, in any mode.
     func pushAnywhere<W: OperandWidth>(_ value: W) throws(Stop) {
@@ -153,7 +156,7 @@ extension CPU {
         straight(cursor) { () throws(Stop) in
             var pointer = rsp &- UInt64(W.bytes)
             try writeStack(pointer, W(truncatingIfNeeded: rbp))
-            let frame = pointer
+            let frame = stackPointer(movedTo: pointer)
             if cursor.op.detail > 0 {
                 var outer = rbp
                 for _ in 1..<max(cursor.op.detail, 1) {

@@ -230,8 +230,11 @@ extension CPU {
             let source: UInt16 = register(cursor.op.source)
             let old = try word(cursor, cursor.op.destination)
             let lower = old & 3 < source & 3
-            let new = lower ? old & ~3 | source & 3 : old
-            if cursor.isMemory { try writeOperand(cursor, new) } else { setRegister(cursor.op.destination, new) }
+            // What stays as it is isn't written: no right to write it is asked for.
+            if lower {
+                let new = old & ~3 | source & 3
+                if cursor.isMemory { try writeOperand(cursor, new) } else { setRegister(cursor.op.destination, new) }
+            }
             setZeroFlag(lower)
         }
     }
