@@ -3,7 +3,7 @@
 /// Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E.
 public enum Feature: UInt8, CaseIterable, Sendable {
     case fpu, tsc, msr, cx8, sep, cmov, clflush, mmx, fxsr, sse, sse2
-    case sse3, pclmulqdq, monitor, ssse3, fma, cx16, sse4_1, sse4_2, movbe, popcnt, aes, xsave, avx, f16c, rdrand
+    case sse3, pclmulqdq, ssse3, fma, cx16, sse4_1, sse4_2, movbe, popcnt, aes, xsave, avx, f16c, rdrand
     case fsgsbase, bmi1, avx2, bmi2, invpcid, rdseed, adx, smap, clflushopt, clwb, sha, rdpid, pku, vaes, vpclmulqdq
     case xsaveopt, xsavec, xsaves
     case lahf, lzcnt, prefetchw, syscall, rdtscp

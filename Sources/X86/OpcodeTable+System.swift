@@ -29,8 +29,8 @@ extension OpcodeTable {
         0F 01 /7 mem               | invlpg      | :M            | cpl0 end
         NP 0F 01 :C1               | vmcall      |               | end
         NP 0F 01 :D9               | vmmcall     |               | end
-        NP 0F 01 :C8               | monitor     |               | monitor cpl0ud
-        NP 0F 01 :C9               | mwait       |               | monitor cpl0ud end
+        NP 0F 01 :C8               | monitor     |               | cpl0ud
+        NP 0F 01 :C9               | mwait       |               | cpl0ud end
         NP 0F 01 :CA               | clac        |               | smap cpl0ud
         NP 0F 01 :CB               | stac        |               | smap cpl0ud
         NP 0F 01 :D0               | xgetbv      |               | xsave

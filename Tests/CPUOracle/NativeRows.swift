@@ -6,6 +6,9 @@ public enum NativeRows {
     /// Why a row isn't compared natively, and the tests that show it instead; nil where it is.
     public static func elsewhere(_ row: OpcodeRow) -> String? {
         if !HostProcessor.offered.permits(row.feature) { return "not offered on this host: #UD, DecoderTests" }
+        if row.mnemonic == .monitor || row.mnemonic == .mwait {
+            return "#UD at user level; at CPL 0: CapabilityWalkTests"
+        }
         if row.privileged {
             return "#GP(0) at user level, compared natively; at CPL 0: SystemRegisterTests, SystemTransferTests"
         }

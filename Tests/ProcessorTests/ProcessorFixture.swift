@@ -138,7 +138,8 @@ import X86
     var onCPUID: () -> Void = {}
     override func cpuid(leaf: UInt32, subleaf: UInt32) -> (eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
         onCPUID()
-        return (0, 0, 0, 0)
+        // RDRAND and RDSEED, which go with their bits.
+        return (0, leaf == 7 ? 1 << 18 : 0, leaf == 1 ? 1 << 30 : 0, 0)
     }
     override func hypercall() -> Bool { true }
 }

@@ -31,16 +31,17 @@ struct Lowering {
     static func lower(_ instruction: Instruction, mode: CodeMode, offset: Int) -> (op: Op, endsBlock: Bool) {
         var lowering = Lowering(instruction, mode: mode, offset: offset)
         let row = Int(instruction.row)
-        if row < table.count, let lowerer = table[row], isOffered(instruction), lowerer(&lowering) {
+        if row < table.count, let lowerer = table[row], isOffered(instruction, mode), lowerer(&lowering) {
             return (lowering.op, lowering.endsBlock)
         }
         lowering.op.handler = Interpreter.undefined
         return (lowering.op, true)
     }
 
-    /// What the host has and we don't offer is #UD, as what it lacks.
-    private static func isOffered(_ instruction: Instruction) -> Bool {
-        HostProcessor.offered.permits(instruction.opcodeRow.feature(vectorLength: instruction.vectorLength))
+    /// What the host has and we don't offer is #UD, as what it lacks, and some of what the guest's CPUID lacks.
+    private static func isOffered(_ instruction: Instruction, _ mode: CodeMode) -> Bool {
+        let feature = instruction.opcodeRow.feature(vectorLength: instruction.vectorLength)
+        return HostProcessor.offered.permits(feature) && mode.permits(feature)
     }
 
     /// By row of the opcode table.

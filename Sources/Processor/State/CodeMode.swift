@@ -17,6 +17,27 @@ struct CodeMode: RawRepresentable, Hashable {
     /// The guest's CPUID names AMD or Hygon: a few encodings differ.
     static let amd = CodeMode(rawValue: 1 << 8)
 
+    /// Features whose instructions are #UD where the guest's CPUID lacks their bit; they are those that KVM intercepts for its
+    /// sake. The others are executed whatever CPUID says, as on hardware that can't refuse them. Each has a bit from 9 on,
+    /// set where the guest lacks it.
+    private static let removable: [Feature] = [.rdtscp, .rdpid, .rdrand, .rdseed, .invpcid, .xsaves]
+    private static let removableEntries = removable.map { feature in CPUIDLeaves.all.first { $0.feature == feature } }
+
+    /// The bits of those features that are lacking.
+    static func withholding(_ isLacking: (CPUIDFeature) -> Bool) -> UInt32 {
+        var bits: UInt32 = 0
+        for (index, entry) in removableEntries.enumerated() {
+            if let entry, isLacking(entry) { bits |= 1 << UInt32(9 + index) }
+        }
+        return bits
+    }
+
+    /// Whether the guest may execute a row that belongs to the feature.
+    func permits(_ feature: Feature?) -> Bool {
+        guard let feature, let index = CodeMode.removable.firstIndex(of: feature) else { return true }
+        return rawValue >> UInt32(9 + index) & 1 == 0
+    }
+
     /// Decodes as this mode has it.
     func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) -> Instruction {
         try unsafe Decoder.decode(

@@ -19,7 +19,7 @@ extension CPU {
     func updateMode() {
         let codeSize: UInt32
         let codeAttributes = self[segment: .cs].attributes
-        var mode: UInt32 = processor.isAMD ? CodeMode.amd.rawValue : 0
+        var mode: UInt32 = processor.withheld | (processor.isAMD ? CodeMode.amd.rawValue : 0)
         if state.efer & EFER.LMA.rawValue != 0, codeAttributes & SegmentRegister.long != 0 {
             codeSize = 8
         } else {

@@ -78,6 +78,8 @@ internal import X86
     var heldRequests: ExitRequest = []
     /// Breakpoints that the running instruction's accesses hit: bits of DR6.
     var breakpointHits: UInt64 = 0
+    /// What the guest's CPUID takes away, as bits of `CodeMode`.
+    var withheld: UInt32 = 0
     /// Whether a single-step trap follows the running instruction, where that isn't TF's as it was before: INT n has used it up,
     /// SYSCALL and SYSRET go by TF as they leave it.
     var trapFollows: Bool?
@@ -157,6 +159,11 @@ internal import X86
         let width = host.cpuid(leaf: 0x8000_0008, subleaf: 0).eax & 0xFF
         hasGigabytePages = host.cpuid(leaf: 0x8000_0001, subleaf: 0).edx & 1 << 26 != 0
         isAMD = HostProcessor.namesAMD(host.cpuid(leaf: 0, subleaf: 0).ebx)
+        withheld = CodeMode.withholding { feature in
+            let answer = host.cpuid(leaf: feature.leaf, subleaf: feature.subleaf)
+            let registers = CPUIDResult(eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx)
+            return registers[feature.register] >> UInt32(feature.bit) & 1 == 0
+        }
         reservedAddressBits = PageTableEntry.reservedAddressBits(physicalAddressBits: width == 0 ? 36 : UInt8(width))
     }
 
