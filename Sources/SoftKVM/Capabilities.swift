@@ -58,9 +58,6 @@ enum Capabilities {
     /// Most vCPUs, and one more than the highest vCPU id.
     static let maximumVCPUs = 1024
     static let maximumVCPUID: UInt = 4096
-    /// KVM_X86_QUIRK_*: LINT0_REENABLED, CD_NW_CLEARED, LAPIC_MMIO_HOLE, OUT_7E_INC_RIP, MISC_ENABLE_NO_MWAIT,
-    /// MWAIT_NEVER_UD_FAULTS.
-    static let quirks: UInt64 = 1 | 2 | 4 | 8 | 16 | 64
     /// KVM_CLOCK_TSC_STABLE, _REALTIME, _HOST_TSC.
     static let clockFlags: UInt32 = 2 | 4 | hostTSCFlag
     static let hostTSCFlag: UInt32 = 8
@@ -108,10 +105,10 @@ enum Capabilities {
         .init(.x86UserSpaceMSR, taking: .bits(7)),
         // KVM_HC_MAP_GPA_RANGE.
         .init(.exitHypercall, 4096, taking: .bits(1 << 12)),
-        // KVM_X86_DISABLE_EXITS_HLT and _PAUSE.
-        .init(.x86DisableExits, 6, taking: .stickyBits(6)),
+        // KVM_X86_DISABLE_EXITS_HLT. PAUSE never exits, MONITOR and MWAIT don't either.
+        .init(.x86DisableExits, 2, taking: .stickyBits(2)),
         .init(.disableQuirks, taking: .any),
-        .init(.disableQuirks2, .value(Int32(quirks)), taking: .stickyBits(quirks)),
+        .init(.disableQuirks2, .value(Int32(Quirks.all.rawValue)), taking: .stickyBits(Quirks.all.rawValue)),
 
         // Time, and what the guest knows of its hypervisor
         .init(.tscControl), .init(.vmTSCControl), .init(.getTSCKHz), .init(.tscDeadlineTimer),

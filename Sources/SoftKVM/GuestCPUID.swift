@@ -30,9 +30,15 @@ struct GuestCPUID {
 
     init() {}
 
+    /// - Parameter haltsAlone: HLT does not leave the guest, so that nobody outside could end it: KVM_FEATURE_PV_UNHALT is taken out.
     /// - Throws: EINVAL for a linear address width that no processor has.
-    init(_ entries: [kvm_cpuid_entry2]) throws(Errno) {
+    init(_ entries: [kvm_cpuid_entry2], haltsAlone: Bool = false) throws(Errno) {
         self.entries = entries
+        if haltsAlone,
+            let features = self.entries.firstIndex(where: { [base = paravirtualBase] in $0.function == base | 1 })
+        {
+            self.entries[features].eax &= ~ParavirtualFeatures.unhalt
+        }
         if let widths = find(0x8000_0008, 0) {
             let linear = (widths.eax >> 8) & 0xFF
             guard linear == 0 || linear == 48 || linear == 57 else { throw .invalidArgument }

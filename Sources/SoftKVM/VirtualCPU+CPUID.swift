@@ -32,7 +32,7 @@ extension VirtualCPU {
     }
 
     private func take(_ entries: [kvm_cpuid_entry2]) throws(Errno) {
-        let new = try GuestCPUID(entries)
+        let new = try GuestCPUID(entries, haltsAlone: machine.enabled(.x86DisableExits) & DisabledExits.halt != 0)
         if hasRun {
             // A vCPU that has run keeps what it has; setting the same again is fine.
             guard new.isSame(as: cpuid, cpuidDynamics) else { throw .invalidArgument }
@@ -57,8 +57,7 @@ extension VirtualCPU {
 
     var cpuidDynamics: GuestCPUID.Dynamics {
         let state = processor.state
-        // KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT: the guest's MISC_ENABLE says nothing of MONITOR and MWAIT.
-        let followsMiscEnable = machine.enabled(.disableQuirks2) & 16 != 0
+        let followsMiscEnable = machine.hasDisabled(.miscEnableNoMWAIT)
         return GuestCPUID.Dynamics(
             osxsave: state.cr4 & 1 << 18 != 0, apicEnabled: apicBase & 1 << 11 != 0, xcr0: state.xcr0, xss: state.xss,
             mwait: followsMiscEnable ? state.miscEnable & 1 << 18 != 0 : nil)

@@ -58,6 +58,7 @@ extension VirtualCPU {
             }
             store(port: port, size: size, count: count, isOut: true)
             completion = .resume
+            if port == 0x7E, !machine.hasDisabled(.out7EIncRIP) { processor.finishPortWrite() }
         case .mmioRead(let address, let size):
             store(address: address, size: size, isWrite: false)
             completion = .mmioRead(count: min(size, 8))
@@ -68,7 +69,7 @@ extension VirtualCPU {
             completion = .resume
         case .halted:
             statistics.count(.haltExits)
-            if let witness = witness(.hlt), machine.enabled(.x86DisableExits) & 2 == 0 {
+            if let witness = witness(.hlt), machine.enabled(.x86DisableExits) & DisabledExits.halt == 0 {
                 run.leave(with: witness)
                 return true
             }

@@ -128,6 +128,11 @@ extension VirtualCPU: ProcessorHost {
         return vector
     }
 
+    /// KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS.
+    var offersMonitor: Bool {
+        !machine.hasDisabled(.mwaitNeverUDFaults) || cpuid(leaf: 1, subleaf: 0).ecx & 1 << 3 != 0
+    }
+
     // MARK: Hypercalls. Linux, Documentation/virt/kvm/x86/hypercalls.rst.
 
     private enum Hypercall {

@@ -44,8 +44,7 @@ extension VirtualMachine {
 
     /// Tells the chipset what capabilities change in it.
     func configure(_ chipset: Chipset) {
-        let quirks = enabled(.disableQuirks2)
-        chipset.setQuirks(lint0Reenabled: quirks & 1 == 0, mmioHole: quirks & 4 == 0)
+        chipset.setQuirks(lint0Reenabled: !hasDisabled(.lint0Reenabled), mmioHole: !hasDisabled(.lapicMMIOHole))
         let format = enabled(.x2apicAPI)
         chipset.setX2APICFormat(wideIDs: format & 1 != 0, broadcastQuirkDisabled: format & 2 != 0)
     }
@@ -68,7 +67,7 @@ extension VirtualMachine.Configuration {
     /// Remembers an argument that the table of capabilities allows; false where an earlier one stands against it.
     mutating func enable(_ capability: Capability, _ value: UInt64) -> Bool {
         switch (capability, Capabilities.offer(capability)?.argument) {
-        case (.disableQuirks, _): enabled[.disableQuirks2, default: 0] |= value & Capabilities.quirks
+        case (.disableQuirks, _): enabled[.disableQuirks2, default: 0] |= value & Quirks.all.rawValue
         case (.maxVCPUID, _):
             let limit = enabled[.maxVCPUID, default: 0]
             guard limit == 0 || limit == value, UInt64(bootVCPU) <= value else { return false }

@@ -56,6 +56,18 @@ extension VirtualProcessor {
         return true
     }
 
+    /// Completes the OUT that the last run ended with, at once and not when the next run begins.
+    public func finishPortWrite() {
+        guard transaction.portWriteDone else { return }
+        let trap = cpu.hasFlag(.TF)
+        cpu.state.rip = transaction.portWritePlace.following
+        cpu.state.interruptShadow = 0
+        cpu.state.instructionCount &+= 1
+        transaction.finish()
+        trapFollows = nil
+        afterInstruction(trap: trap)
+    }
+
     private func leave(_ exit: ProcessorExit) { self.exit = exit }
 
     private var needsAttention: Bool {

@@ -121,7 +121,7 @@ struct CapabilityEffect: Sendable {
         return try register(0x350, of: machine.makeCPU())
     }
 
-    private static func register(_ offset: Int, of cpu: borrowing VirtualCPU) throws -> String {
+    static func register(_ offset: Int, of cpu: borrowing VirtualCPU) throws -> String {
         var page = try cpu.localAPIC()
         return unsafe withUnsafeBytes(of: &page) {
             String(unsafe $0.loadUnaligned(fromByteOffset: offset, as: UInt32.self), radix: 16)

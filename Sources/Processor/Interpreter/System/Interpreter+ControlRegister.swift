@@ -258,16 +258,13 @@ extension CPU {
         return stopped(.exitAfter)
     }
 
-    /// Where CPUID offers them MONITOR and MWAIT do nothing, as under KVM with that exit disabled.
+    /// MONITOR and MWAIT do nothing, as under KVM: an intercept comes before any check but that of the level.
     private func checkMonitorOffered() throws(Stop) {
-        guard state.cpl == 0, processor.host.cpuid(leaf: 1, subleaf: 0).ecx & 1 << 3 != 0 else { throw .invalidOpcode }
+        guard state.cpl == 0, processor.host.offersMonitor else { throw .invalidOpcode }
     }
 
     func monitor(_ cursor: OpCursor) -> UInt {
-        instruction(cursor) { () throws(Stop) in
-            try checkMonitorOffered()
-            guard rcx & 0xFFFF_FFFF == 0 else { throw .generalProtection }
-        }
+        instruction(cursor) { () throws(Stop) in try checkMonitorOffered() }
     }
 
     func wait(_ cursor: OpCursor) -> UInt {
