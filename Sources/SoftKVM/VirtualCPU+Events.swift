@@ -23,9 +23,9 @@ extension VirtualCPU {
         let showsTripleFault = machine.enabled(.x86TripleFaultEvent) != 0
         var record = Record(count: 64)
         let exception = processor.state.pendingException
-        // What is raised and what is being delivered are one thing here; with the payload ABI it is shown as pending.
+        // What is raised and what is being delivered differ to a client that knows of payloads alone.
         if exception.isPending {
-            record.store(UInt8(1), showsPayload ? 3 : 0)
+            record.store(UInt8(1), showsPayload && !exception.isInjected ? 3 : 0)
             record.store(exception.vector, 1)
             record.store(UInt8(exception.hasErrorCode ? 1 : 0), 2)
             record.store(exception.errorCode, 4)
@@ -49,12 +49,11 @@ extension VirtualCPU {
         return record
     }
 
-    /// NMIs that the chipset or the processor holds are counted here.
+    /// NMIs that the chipset holds are counted here.
     private func absorbNMIs() {
-        if processor.withdraw(.nmi) { pendingNMIs = min(pendingNMIs + 1, 2) }
         guard let chipset, doorbell.status?.pending.contains(.nmi) == true else { return }
         var events = chipset.takeEvents(Int(id))
-        pendingNMIs = min(pendingNMIs + events.nmis, 2)
+        addNMIs(events.nmis)
         events.nmis = 0
         if !events.isEmpty { chipset.post(Int(id), events) }
     }
@@ -77,7 +76,10 @@ extension VirtualCPU {
         if flags & Flag.tripleFault != 0, !showsTripleFault { throw .invalidArgument }
 
         processor.state.pendingException = PendingException()
-        if isRaised { raise(vector, errorCode: byte(2) != 0 ? record.load(4) : nil) }
+        if isRaised {
+            raise(vector, errorCode: byte(2) != 0 ? record.load(4) : nil)
+            processor.state.pendingException.isInjected = byte(0) != 0
+        }
         queuedInterrupt = byte(8) != 0 && byte(10) == 0 ? byte(9) : nil
         if queuedInterrupt != nil { processor.request(.interrupt) }
         if flags & Flag.shadow != 0 { processor.state.interruptShadow = InterruptShadow.internal(byte(11)) }
@@ -99,8 +101,13 @@ extension VirtualCPU {
     /// KVM_NMI.
     func queueNMI() {
         absorbNMIs()
-        let limit: UInt8 = processor.state.nmiBlocked ? 1 : 2
-        pendingNMIs = min(pendingNMIs + 1, limit)
+        addNMIs(1)
+    }
+
+    /// One is kept while another's handler runs; two where none does, of which one is to be delivered at once.
+    private func addNMIs(_ count: UInt8) {
+        guard count > 0 else { return }
+        pendingNMIs = min(pendingNMIs + count, processor.state.nmiBlocked ? 1 : 2)
     }
 
     // MARK: MP state
@@ -139,41 +146,20 @@ extension VirtualCPU {
         let events = isWaiting ? chipset.takeStartup(Int(id)) : chipset.takeEvents(Int(id))
         if events.initialize { initialize() }
         if let vector = events.startUp, mpState == .initReceived { startUp(vector) }
-        pendingNMIs = min(pendingNMIs + events.nmis, 2)
+        addNMIs(events.nmis)
         if events.unhalt {
             if mpState == .halted { mpState = .runnable } else { isUnhalted = true }
         }
-        if events.nmis > 0, mpState == .halted { mpState = .runnable }
+        if events.nmis > 0, mpState == .halted, !processor.state.nmiBlocked { mpState = .runnable }
         guard let vector = events.ioapicEOI, let witness = witness(.ioapicEOI) else { return false }
         area.run.store(vector, ExitLayout.eoiVector)
         area.run.leave(with: witness)
         return true
     }
 
-    /// INIT. Intel SDM vol. 3, table 9-1: what it leaves alone is kept.
+    /// INIT.
     private func initialize() {
-        let old = processor.state
-        let kept = (
-            xsave: old.xsave, xcr0: old.xcr0, star: old.star, lstar: old.lstar, cstar: old.cstar, sfmask: old.sfmask,
-            kernelGSBase: old.kernelGSBase, tscAux: old.tscAux, pat: old.pat, miscEnable: old.miscEnable,
-            cache: old.cr0 & (CR0([.CD, .NW])).rawValue
-        )
-        let sysenter = (old.sysenterCS, old.sysenterESP, old.sysenterEIP)
-        processor.reset()
-        processor.state.xsave = kept.xsave
-        processor.state.xcr0 = kept.xcr0
-        processor.state.star = kept.star
-        processor.state.lstar = kept.lstar
-        processor.state.cstar = kept.cstar
-        processor.state.sfmask = kept.sfmask
-        processor.state.kernelGSBase = kept.kernelGSBase
-        processor.state.tscAux = kept.tscAux
-        processor.state.pat = kept.pat
-        processor.state.miscEnable = kept.miscEnable
-        processor.state.cr0 = CR0.ET.rawValue | kept.cache
-        (processor.state.sysenterCS, processor.state.sysenterESP, processor.state.sysenterEIP) = sysenter
-        processor.state.registers[2] = UInt64(cpuid.find(1, 0)?.eax ?? 0x600)
-        processor.stateChanged()
+        processor.initialize()
         chipset?.reset(Int(id), initialize: true)
         taskPrioritySharing.wordAddress = 0
         queuedInterrupt = nil

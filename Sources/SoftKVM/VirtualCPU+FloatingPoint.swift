@@ -166,6 +166,7 @@ extension VirtualCPU {
             debugging.singleStep = control & 2 != 0
             debugging.softwareBreakpoints = control & 0x10000 != 0
             debugging.hardwareBreakpoints = control & 0x20000 != 0
+            debugging.blocksInterrupts = control & 0x100000 != 0
             for index in 0..<8 { debugging.debugRegisters[index] = record.load(8 + 8 * index) }
         }
         processor.debugging = debugging

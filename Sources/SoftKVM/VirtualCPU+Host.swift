@@ -123,9 +123,22 @@ extension VirtualCPU: ProcessorHost {
     func acknowledgeInterrupt() -> UInt8? {
         let queued = queuedInterrupt
         queuedInterrupt = nil
-        guard let vector = queued ?? sharingTaskPriority({ chipset?.acknowledge(Int(id)) }) else { return nil }
+        // KVM_GUESTDBG_BLOCKIRQ: what the client has queued is on its way already; what the chipset has waits there.
+        let isBlocked = processor.debugging.enabled && processor.debugging.blocksInterrupts
+        guard let vector = queued ?? (isBlocked ? nil : sharingTaskPriority({ chipset?.acknowledge(Int(id)) })) else {
+            return nil
+        }
         statistics.count(.interruptInjections)
         return vector
+    }
+
+    func acknowledgeNMI() -> Bool {
+        guard pendingNMIs > 0 else { return false }
+        pendingNMIs -= 1
+        statistics.count(.nmiInjections)
+        // One that is left waits in the processor for the end of this one's handler.
+        if pendingNMIs > 0 { processor.request(.nmi) }
+        return true
     }
 
     /// KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS.

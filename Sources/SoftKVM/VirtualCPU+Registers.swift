@@ -72,7 +72,8 @@ extension VirtualCPU {
         for (number, value) in values.enumerated() { processor.state.registers[number] = value }
         processor.state.rip = regs.rip
         processor.rflags = regs.rflags & (RFLAGS.defined.rawValue) | 2
-        processor.state.pendingException = PendingException()
+        // What was raised belongs to the registers as they were; what is being delivered comes all the same.
+        if !processor.state.pendingException.isInjected { processor.state.pendingException = PendingException() }
         updatePrivilege()
         processor.stateChanged()
     }

@@ -83,11 +83,7 @@ extension VirtualCPU {
                 waitForEvent()
                 continue
             }
-            if pendingNMIs > 0 {
-                pendingNMIs -= 1
-                statistics.count(.nmiInjections)
-                processor.request(.nmi)
-            }
+            if pendingNMIs > 0 { processor.request(.nmi) }
             world.enter(doorbell)
             if doorbell.takeTimeChange() { updateGuestTime() }
             showTaskPriority()
@@ -131,22 +127,25 @@ extension VirtualCPU {
         defer { statistics.set(.blocking, 0) }
         doorbell.wait {
             if doorbell.isKicked || hasPendingException { return true }
-            guard let status = doorbell.status else { return queuedInterrupt != nil || pendingNMIs > 0 }
+            guard let status = doorbell.status else { return queuedInterrupt != nil || hasDeliverableNMI }
             let pending = status.pending
             if mpState != .halted { return !pending.isDisjoint(with: [.initialize, .startUp]) }
             if !pending.isDisjoint(with: [.initialize, .startUp, .unhalt, .systemManagement, .ioapicEOI]) {
                 return true
             }
-            if pendingNMIs > 0 || pending.contains(.nmi) { return true }
+            if hasDeliverableNMI || pending.contains(.nmi) { return true }
             return hasDeliverableInterrupt
         }
         guard mpState == .halted else { return }
-        if pendingNMIs > 0 || hasPendingException || hasDeliverableInterrupt { mpState = .runnable }
+        if hasDeliverableNMI || hasPendingException || hasDeliverableInterrupt { mpState = .runnable }
         if mpState == .runnable { statistics.count(.haltWakeups) }
     }
 
     /// The single-step trap of HLT, say: debug exceptions end the wait. Intel SDM vol. 2, HLT.
     private var hasPendingException: Bool { processor.state.pendingException.isPending }
+
+    /// HLT in an NMI's handler is not ended by the next one.
+    private var hasDeliverableNMI: Bool { pendingNMIs > 0 && !processor.state.nmiBlocked }
 
     private var hasDeliverableInterrupt: Bool {
         guard processor.rflags & 1 << 9 != 0 else { return false }

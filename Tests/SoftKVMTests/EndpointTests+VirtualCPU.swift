@@ -206,7 +206,7 @@ import Testing
         }
         try client.enable(client.machine, .exceptionPayload, 1)
         let shown = try client.get(vcpu, .getVCPUEvents, kvm_vcpu_events())
-        #expect(shown.exception.pending == 1 && shown.exception.injected == 0)
+        #expect(shown.exception.pending == 0 && shown.exception.injected == 1)
     }
 
     /// Two wait, one of them for the end of the one that is handled.

@@ -9,6 +9,7 @@ extension VirtualProcessor {
     func deliverFault(_ stop: Stop) -> ProcessorExit? {
         if stop.vector == Exception.debug.vector {
             // Only the debug registers' own accesses and instruction breakpoints come here; DR6 is set already.
+            absorbHeldTraps()
             cpu.state.dr7 &= ~DR7.GD.rawValue
         }
         return inject(event(stop))
@@ -32,8 +33,9 @@ extension VirtualProcessor {
         raise(stop.vector, code: stop.hasErrorCode ? stop.errorCode : nil)
     }
 
-    private func raise(_ vector: UInt8, code: UInt32?) {
+    private func raise(_ vector: UInt8, code: UInt32?, isInjected: Bool = false) {
         cpu.state.pendingException.isPending = true
+        cpu.state.pendingException.isInjected = isInjected
         cpu.state.pendingException.vector = vector
         cpu.state.pendingException.hasErrorCode = code != nil
         cpu.state.pendingException.errorCode = code ?? 0
@@ -56,6 +58,7 @@ extension VirtualProcessor {
             do throws(Stop) {
                 try cpu.deliver(event, next: cpu.state.rip)
                 cpu.state.interruptShadow = 0
+                heldTraps = 0
                 if !transaction.writes.isEmpty { request(.deferredWrites) }
                 return nil
             } catch {
@@ -64,7 +67,7 @@ extension VirtualProcessor {
             transaction.abandon()
             guard problem.kind == .fault else {
                 // A table or a stack lies where only userspace can answer: KVM_INTERNAL_ERROR_DELIVERY_EV.
-                raise(event.vector, code: event.errorCode)
+                raise(event.vector, code: event.errorCode, isInjected: true)
                 return .internalError(suberror: 3)
             }
             var next = self.event(problem)
@@ -80,7 +83,7 @@ extension VirtualProcessor {
             event = next
             // A guest can make deliveries fail for ever (#AC on #AC): whoever wants this vCPU gets it in between.
             if !pendingRequests.isEmpty {
-                raise(event.vector, code: event.errorCode)
+                raise(event.vector, code: event.errorCode, isInjected: true)
                 return nil
             }
         }
@@ -171,7 +174,9 @@ extension VirtualProcessor {
     /// NMI, interrupts, and the client's wish to know when there could be one. Interrupts that can't be taken now are held,
     /// so that blocks run at full speed meanwhile.
     private func takeInterrupts() -> Outcome {
-        let requests = pendingRequests
+        var requests = pendingRequests
+        // Interrupts that are blocked the host keeps.
+        if debugging.blocksEvents { requests.remove(.nmi) }
         if requests.isDisjoint(with: [.nmi, .interrupt, .interruptWindow]) || cpu.state.interruptShadow != 0 {
             return .nothing
         }
@@ -180,8 +185,10 @@ extension VirtualProcessor {
                 hold(.nmi)
             } else {
                 withdraw(.nmi)
-                cpu.state.nmiBlocked = true
-                return outcome(inject(Event(vector: Exception.nonMaskableInterrupt.vector, origin: .external)))
+                if host.acknowledgeNMI() {
+                    cpu.state.nmiBlocked = true
+                    return outcome(inject(Event(vector: Exception.nonMaskableInterrupt.vector, origin: .external)))
+                }
             }
         }
         guard cpu.hasFlag(.IF) else {
@@ -226,6 +233,7 @@ extension VirtualProcessor {
     private func stepUnderWatch() -> ProcessorExit? {
         // MOV SS holds instruction breakpoints back on Intel's processors alone.
         let isHeld = cpu.state.interruptShadow & 2 != 0
+        if !isHeld { heldTraps = 0 }
         if isStepping, !cpu.hasFlag(.RF), !isHeld || isAMD, let exit = instructionBreakpoint() {
             if case .guest = exit {
                 return deliverFault(.fault(Exception.debug.vector))
@@ -233,8 +241,7 @@ extension VirtualProcessor {
             if case .client(let exit) = exit { return exit }
         }
         cpu.state.systemFlags &= ~RFLAGS.RF.rawValue
-        // What MOV SS itself has hit is still to be told.
-        if !isHeld { breakpointHits = 0 }
+        breakpointHits = 0
         return step()
     }
 
@@ -244,12 +251,24 @@ extension VirtualProcessor {
     }
 
     /// The debug registers that count: the client's while it debugs by them. Intel SDM vol. 3, 17.2.
-    private var activeDR7: UInt64 {
-        debugging.enabled && debugging.hardwareBreakpoints ? debugging.debugRegisters[7] : cpu.state.dr7
-    }
+    private var activeDR7: UInt64 { debugging.hasBreakpoints ? debugging.debugRegisters[7] : cpu.state.dr7 }
 
     private func activeAddress(_ index: Int) -> UInt64 {
-        debugging.enabled && debugging.hardwareBreakpoints ? debugging.debugRegisters[index] : cpu.state.dr[index]
+        debugging.hasBreakpoints ? debugging.debugRegisters[index] : cpu.state.dr[index]
+    }
+
+    /// What a MOV to or from a debug register stops with while DR7.GD is set: #DB, or an exit where the client's DR7 counts.
+    func generalDetect() -> Stop? {
+        let control = activeDR7
+        guard control & DR7.GD.rawValue != 0 else { return nil }
+        if debugging.hasBreakpoints {
+            exit = .debug(
+                vector: Exception.debug.vector, dr6: (DR6.fixed.union(.BD)).rawValue, dr7: control,
+                pc: cpu.codeLinear(cpu.instructionRIP))
+            return .exitBefore
+        }
+        cpu.state.dr6 = cpu.state.dr6 & ~0xF | DR6.BD.rawValue
+        return .fault(Exception.debug.vector)
     }
 
     private func instructionBreakpoint() -> Breakpoint? {
@@ -261,13 +280,10 @@ extension VirtualProcessor {
             hits |= 1 << UInt64(index)
         }
         guard hits != 0 else { return nil }
-        if debugging.enabled && debugging.hardwareBreakpoints {
+        if debugging.hasBreakpoints {
             return .client(.debug(vector: 1, dr6: DR6.fixed.rawValue | hits, dr7: control.rawValue, pc: linear))
         }
-        // With what MOV SS has held back.
-        let held = cpu.state.interruptShadow & 2 != 0 ? breakpointHits : 0
-        breakpointHits = 0
-        cpu.state.dr6 = cpu.state.dr6 & ~0xF | hits | held
+        cpu.state.dr6 = cpu.state.dr6 & ~0xF | hits
         return .guest
     }
 
@@ -291,14 +307,26 @@ extension VirtualProcessor {
         }
     }
 
+    /// A #DB that comes by itself brings what MOV SS or POP SS has held back along, so that there is no second one. Other faults
+    /// and INT n don't: with a fault it is lost, behind INT n, INT3, INTO and SYSCALL it is told at the handler's first
+    /// instruction. Intel SDM vol. 3, 6.8.3 and 26.7.3.
+    func absorbHeldTraps() {
+        guard heldTraps != 0 else { return }
+        cpu.state.dr6 |= heldTraps
+        heldTraps = 0
+    }
+
     /// After an instruction that was executed by itself: the debug traps that it has earned. `trap`: TF was set before it.
     func afterInstruction(trap: Bool) {
         let trap = trapFollows ?? trap
-        guard trap || isStepping else { return }
-        // MOV SS holds traps back for one instruction.
-        if cpu.state.interruptShadow & 2 != 0 { return }
-        let hits = breakpointHits
+        guard trap || isStepping || heldTraps != 0 else { return }
+        let hits = breakpointHits | heldTraps
         breakpointHits = 0
+        if cpu.state.interruptShadow & 2 != 0 {
+            heldTraps = hits
+            return
+        }
+        heldTraps = 0
         let forClient = debugging.enabled && (debugging.singleStep || (debugging.hardwareBreakpoints && hits != 0))
         if forClient {
             let bits = hits | (debugging.singleStep ? DR6.BS.rawValue : 0)

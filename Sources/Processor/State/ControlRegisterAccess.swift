@@ -113,10 +113,7 @@ extension CPU {
     func debugRegister(_ number: UInt8) throws(Stop) -> UInt8 {
         try requirePrivilege()
         if number == 4 || number == 5, state.cr4 & CR4.DE.rawValue != 0 { throw .invalidOpcode }
-        if state.dr7 & DR7.GD.rawValue != 0 {
-            state.dr6 = state.dr6 & ~0xF | DR6.BD.rawValue
-            throw .fault(Exception.debug.vector)
-        }
+        if let stop = processor.generalDetect() { throw stop }
         return number == 4 ? 6 : number == 5 ? 7 : number
     }
 

@@ -121,6 +121,10 @@ extension SegmentRegister {
 extension GuestDebugging {
     /// Instructions go one by one.
     var needsStepping: Bool { enabled && (singleStep || hardwareBreakpoints) }
+    /// The client's debug registers count, and the guest's don't.
+    var hasBreakpoints: Bool { enabled && hardwareBreakpoints }
+    /// NMIs wait, and the host has interrupts wait.
+    var blocksEvents: Bool { enabled && blocksInterrupts }
 }
 
 extension VirtualProcessor {
@@ -181,6 +185,7 @@ extension VirtualProcessor {
         transaction.abandon()
         debugExit = nil
         breakpointHits = 0
+        heldTraps = 0
         cpu.updateMode()
         flushTranslations()
     }

@@ -27,6 +27,8 @@ public protocol ProcessorHost: AnyObject {
 
     /// The vector to deliver now, acknowledged; nil when there is none after all. Asked only while interrupts can be taken.
     func acknowledgeInterrupt() -> UInt8?
+    /// An NMI is to be delivered now, and is taken; false where there is none after all. Asked only while NMIs can be taken.
+    func acknowledgeNMI() -> Bool
     /// MONITOR and MWAIT do nothing; false: they are #UD.
     var offersMonitor: Bool { get }
     /// VMCALL/VMMCALL: true when answered (result in RAX already), false for an exit to the client.
@@ -48,6 +50,7 @@ public protocol ProcessorHost: AnyObject {
 
 extension ProcessorHost {
     public var hasLocalAPIC: Bool { true }
+    public func acknowledgeNMI() -> Bool { true }
     public var offersMonitor: Bool { true }
     public func droppedWrites() {}
     public func pageDirtied(slot: UInt32, page: Int) {}

@@ -78,6 +78,8 @@ internal import X86
     var heldRequests: ExitRequest = []
     /// Breakpoints that the running instruction's accesses hit: bits of DR6.
     var breakpointHits: UInt64 = 0
+    /// Those that MOV SS or POP SS has hit, which it holds back over the next instruction.
+    var heldTraps: UInt64 = 0
     /// What the guest's CPUID takes away, as bits of `CodeMode`.
     var withheld: UInt32 = 0
     /// Whether a single-step trap follows the running instruction, where that isn't TF's as it was before: INT n has used it up,

@@ -14,7 +14,7 @@ private struct Kinds {
     var size: Int { mode.operandSize }
     var stackSize: Int { mode == .long ? 8 : size }
 
-    static let count: UInt64 = 29
+    static let count: UInt64 = 30
 
     private func memory(_ code: [UInt8], _ kinds: [Touch.Kind], _ size: Int, _ run: @escaping (inout Model) -> Void)
         -> WatchedInstruction
@@ -71,7 +71,7 @@ private struct Kinds {
 
     private func event(_ code: [UInt8], _ vector: UInt8, _ source: EventSource) -> WatchedInstruction {
         WatchedInstruction(
-            code: code, takesTrap: true, leaves: true,
+            code: code, takesTrap: true, isDebugException: source == .privilegedSoftware, leaves: true,
             run: { (model: inout Model) throws(Fault) in
                 try model.deliver(vector, code: nil, source: source, next: model.state.general.rip)
                 // INT1 is a debug exception, whose handler may reach the debug registers: 17.2.4, GD.
@@ -187,6 +187,17 @@ private struct Kinds {
                     model.state.general.rax = Kinds.merge(model.state.general.rax, value, stackSize)
                 })
         case 28 where mode == .long && cpl == 0: return systemReturn
+        case 29 where mode != .long:
+            // pop ss
+            return WatchedInstruction(
+                code: [0x17],
+                touches: { [Touch(kind: .read, address: $0.state.general.rsp, size: stackSize)] }, holdsTraps: true,
+                run: { (model: inout Model) throws(Fault) in
+                    var stack = model.stack
+                    let selector = UInt16(truncatingIfNeeded: try model.pop(stackSize, from: &stack))
+                    try model.load(\.ss, selector)
+                    model.commit(stack)
+                })
         case 27: return straight([0xF8]) { (model: inout Model) throws(Fault) in model.set(1, false) }
         default: return straight([0x90])
         }
@@ -269,13 +280,14 @@ extension Model {
         var numbers: [UInt64] = [], instructions: [WatchedInstruction] = []
         for _ in 0...choices.next(3) {
             var number = choices.next(Kinds.count)
-            // Whether traps stay held over a fault, or over a second load of SS, is nowhere said.
+            // Whether traps stay held over a second load of SS is nowhere said.
             let isHeld = instructions.last?.holdsTraps ?? false
-            if isHeld, [12, 13, 15, 19, 20, 23, 24, 25, 28].contains(number) { number = 1 }
+            if isHeld, [12, 13, 29].contains(number) { number = 1 }
             // What POP brings may be a null selector, and memory operands are not checked here.
             if number == 20, numbers.contains(26) { number = 0 }
-            // IRET wants its frame at the top.
-            if number == 15, numbers.contains(where: { [11, 14, 26].contains($0) }) { number = 0 }
+            // IRET wants its frame at the top, POP SS its selector.
+            if [15, 29].contains(number), numbers.contains(where: { [11, 14, 26, 29].contains($0) }) { number = 0 }
+            if numbers.contains(29), [14, 26].contains(number) { number = 0 }
             // SYSRET wants RCX as it is.
             if number == 28, numbers.contains(where: { [3, 4, 5, 8, 9].contains($0) }) { number = 0 }
             guard let instruction = kinds.make(number) else { continue }
@@ -286,7 +298,8 @@ extension Model {
         let code = instructions.flatMap(\.code)
         var setup = CaseSetup(kinds.mode, cpl: kinds.cpl, code)
         setup.isWatched = true
-        fill(&setup, kinds, &choices, next: Layout.code + UInt64(code.count))
+        let popsStack = numbers.contains(29)
+        fill(&setup, kinds, &choices, popsStack: popsStack, next: Layout.code + UInt64(code.count))
         let places = instructions.indices.map { index in
             Layout.code + UInt64(instructions[..<index].map(\.code.count).reduce(0, +))
         }
@@ -307,7 +320,9 @@ extension Model {
         }
     }
 
-    private func fill(_ setup: inout CaseSetup, _ kinds: Kinds, _ choices: inout Choices, next: UInt64) {
+    private func fill(
+        _ setup: inout CaseSetup, _ kinds: Kinds, _ choices: inout Choices, popsStack: Bool, next: UInt64
+    ) {
         setup.state.general.rdi = Layout.data + choices.next(8)
         setup.state.general.rsi = Layout.data + 0x20 + choices.next(4)
         setup.state.general.rbx = Layout.data + 0x40
@@ -330,6 +345,8 @@ extension Model {
             let frame = [next, UInt64(setup.state.special.cs.selector), image]
             setup.putFrame(
                 frame + [setup.state.general.rsp, UInt64(setup.state.special.ss.selector)], size: kinds.stackSize)
+        } else if popsStack {
+            setup.putFrame([UInt64(setup.state.special.ss.selector), image, image], size: kinds.stackSize)
         } else {
             setup.putFrame([image, image, image], size: kinds.stackSize)
         }

@@ -25,8 +25,10 @@ struct KernelDeviation: Sendable {
         KernelDeviation(name: "its emulator steps over a whole REP string instruction", section: "vol. 3, 17.3.1.4") {
             $0.isStepped && $0.setup.code.contains(0xF3)
         },
-        KernelDeviation(name: "its emulator lets MOV SS hold no traps back", section: "vol. 3, 6.8.3") {
-            $0.isStepped && zip($0.setup.code, $0.setup.code.dropFirst()).contains { $0 == 0x8E && $1 != 0xD8 }
+        KernelDeviation(name: "its emulator lets MOV SS and POP SS hold no traps back", section: "vol. 3, 6.8.3") {
+            $0.isStepped
+                && ($0.setup.code.contains(0x17)
+                    || zip($0.setup.code, $0.setup.code.dropFirst()).contains { $0 == 0x8E && $1 != 0xD8 })
         },
         KernelDeviation(name: "TF of POPF and IRET leaves no trap of the OUT behind it", section: "vol. 3, 17.3.1.4") {
             $0.isStepped && ($0.setup.code.contains(0x9D) || $0.setup.code.contains(0xCF))

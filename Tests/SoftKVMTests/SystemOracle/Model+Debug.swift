@@ -20,6 +20,8 @@ struct WatchedInstruction {
     var takesTrap = false
     /// SYSRET: the trap is TF's as it leaves it.
     var goesByNewTF = false
+    /// INT1: its #DB tells of what MOV SS has held back as well.
+    var isDebugException = false
     /// MOV SS and POP SS: traps wait for the end of the next instruction.
     var holdsTraps = false
     /// What follows it in memory is not what is executed next.
@@ -104,9 +106,14 @@ extension Model {
                 try instruction.run(&model)
             }
             if let fault {
+                // What is held is lost with a fault that is not a debug exception itself. Vol. 3, 26.7.3.
+                if fault.vector == 1 { raiseDebug(Model.generalDetect | held) } else { raise(fault) }
                 held = 0
-                if fault.vector == 1 { raiseDebug(Model.generalDetect) } else { raise(fault) }
                 return true
+            }
+            if instruction.isDebugException, held != 0 {
+                state.debug.dr6 = state.debug.dr6 & ~0xF | held
+                held = 0
             }
             goesRound = instruction.goesRound(self)
             if goesRound {

@@ -128,6 +128,8 @@ extension CPU {
         transfer { () throws(Stop) in
             try softwareInterrupt(cursor, Exception.debug.vector, .privilegedSoftware)
             // A debug exception, whose handler may reach the debug registers. Intel SDM vol. 3, 17.2.4.
+            if processor.heldTraps != 0 { state.dr6 &= ~0xF }
+            processor.absorbHeldTraps()
             state.dr7 &= ~DR7.GD.rawValue
         }
     }
