@@ -125,14 +125,14 @@ public final class UART16550: RegisterDevice, TimedDevice {
         }
     }
 
-    /// Does something to the port, then whatever follows from it.
-    private func access<Result: Sendable>(_ body: (inout Core) -> Result) -> Result {
+    /// Does something to the port, then whatever follows from it. Who sends knows himself that there is room.
+    private func access<Result: Sendable>(bySender: Bool = false, _ body: (inout Core) -> Result) -> Result {
         let (result, hasRoom, hasDeadline) = core.withLock { core -> (Result, Bool, Bool) in
             let room = core.room, deadline = core.deadline
             if core.quietUntil != nil { core.elapse(clock.monotonic()) }
             let result = body(&core)
             core.settle()
-            return (result, room == 0 && core.room > 0, core.deadline != nil && core.deadline != deadline)
+            return (result, !bySender && room == 0 && core.room > 0, core.deadline != nil && core.deadline != deadline)
         }
         if hasDeadline { deadlineChanged() }
         if hasRoom { roomAvailable() }
@@ -144,9 +144,10 @@ public final class UART16550: RegisterDevice, TimedDevice {
     /// How many characters `receive` would take now: none while the guest doesn't listen.
     public var receiveRoom: Int { core.withLock { $0.room } }
 
-    /// Characters that arrive on the line. Returns how many were taken, from the start.
+    /// Characters that arrive on the line. Returns how many were taken, from the start; if not all, `roomAvailable` says when
+    /// there is room for more.
     public func receive(_ bytes: some Collection<UInt8>) -> Int {
-        access {
+        access(bySender: true) {
             let taken = bytes.prefix($0.room)
             for byte in taken { $0.arrive(Character(byte: byte, errors: 0)) }
             return taken.count

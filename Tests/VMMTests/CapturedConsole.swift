@@ -51,9 +51,10 @@ final class CapturedConsole: MachineConsole {
         act?()
     }
     func roomAvailable() {
-        let (port, input) = state.withLock { ($0.port, $0.input) }
-        guard let port, !input.isEmpty else { return }
-        let taken = port.receive(input)
-        state.withLock { $0.input.removeFirst(min(taken, $0.input.count)) }
+        // In one piece: the port's timer calls, too. `receive` calls nothing here.
+        state.withLock { state in
+            guard let port = state.port, !state.input.isEmpty else { return }
+            state.input.removeFirst(port.receive(state.input))
+        }
     }
 }
