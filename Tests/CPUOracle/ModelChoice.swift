@@ -64,15 +64,16 @@ public struct ModelChoice: Sendable {
                 behaviour: "each element's address wraps", seenOn: "AMD family 25",
                 end: Ending(vector: 14, offset: 0, faultAddress: 0xE)),
             Outcome(
-                behaviour: "its address goes on: outside of the segment, or at 4 GiB in 64-bit code",
+                behaviour: "its address goes on behind it, in the segment or outside",
                 seenOn: "AMD family 26", end: Ending(vector: 13, offset: 0)),
         ],
         example: "mode 32\ncode c4 e2 4d 8c 47 00\nrip 10000000\nrdi fffffff6\nxsave85 80000000\n",
         explains: { mode, instruction, native, _ in
             guard let beyond = MaskedElements(instruction, native.state).firstBeyondTheLastAddress else { return false }
-            // In 64-bit code nothing has limits, but there is nothing at 4 GiB.
-            if mode == .bits64 { return native.vector == 14 && beyond.contains(native.faultAddress) }
-            return native.vector == (instruction.memory.segment == .ss ? 12 : 13) && native.errorCode == 0
+            // Nothing is there where the segment goes on, too, as it does in 64-bit code, and in 32-bit code behind 64 KiB.
+            if native.vector == 14 { return beyond.contains(native.faultAddress) }
+            return mode != .bits64 && native.vector == (instruction.memory.segment == .ss ? 12 : 13)
+                && native.errorCode == 0
         })
 
     private static let interruptOne = ModelChoice(
