@@ -2,8 +2,9 @@ internal import Glibc
 
 /// Memory that a client shows to a guest: an anonymous, page-aligned mapping of its own, zeroed, given back in `deinit`.
 ///
-/// Access from several threads at once is a data race of the guest's own making, as on hardware; each access is
-/// bounds-checked and never traps.
+/// It is shared with the guest's vCPUs and with devices on other threads. An integer that is aligned to its size is loaded and
+/// stored in one piece, with the ordering that is asked for, as a ring's index must be; anything else is copied, and a copy that
+/// races with the guest holds bytes of before and after, as on hardware. Each access is bounds-checked and never traps.
 @safe public final class GuestMemory: Sendable {
     /// Why memory could not be made or reached.
     public enum Failure: Error, Sendable, Equatable, CustomStringConvertible {
@@ -66,17 +67,32 @@ internal import Glibc
         return unsafe [UInt8](UnsafeRawBufferPointer(start: source, count: count))
     }
 
-    /// The little-endian integer at `offset`, of any alignment.
-    public func load<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: UInt64) throws(Failure)
-        -> T
-    {
+    /// The little-endian integer at `offset`. Aligned to its size it is loaded in one piece.
+    public func load<T: FixedWidthInteger & BitwiseCopyable>(
+        _ type: T.Type = T.self, at offset: UInt64, ordering: LoadOrdering = .relaxed
+    ) throws(Failure) -> T {
         let source = unsafe try place(offset, MemoryLayout<T>.size)
+        if let word = unsafe SharedWord(source, size: MemoryLayout<T>.size) {
+            return T(littleEndian: T(truncatingIfNeeded: word.load(ordering)))
+        }
         return unsafe T(littleEndian: source.loadUnaligned(as: T.self))
     }
 
-    /// Stores `value` little-endian at `offset`, of any alignment.
-    public func store<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, at offset: UInt64) throws(Failure) {
+    /// Stores `value` little-endian at `offset`. Aligned to its size it is stored in one piece.
+    public func store<T: FixedWidthInteger & BitwiseCopyable>(
+        _ value: T, at offset: UInt64, ordering: StoreOrdering = .relaxed
+    ) throws(Failure) {
         let target = unsafe try place(offset, MemoryLayout<T>.size)
-        unsafe target.storeBytes(of: value.littleEndian, as: T.self)
+        if let word = unsafe SharedWord(target, size: MemoryLayout<T>.size) {
+            word.store(UInt64(truncatingIfNeeded: value.littleEndian), ordering)
+        } else {
+            unsafe target.storeBytes(of: value.littleEndian, as: T.self)
+        }
+    }
+
+    /// What lies from `offset` on, and nothing else.
+    public func view(at offset: UInt64, count: Int) throws(Failure) -> GuestView {
+        _ = unsafe try place(offset, count)
+        return GuestView(self, start: offset, count: count)
     }
 }

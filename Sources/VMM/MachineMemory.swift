@@ -10,56 +10,46 @@ public final class MachineMemory: Sendable {
     /// Where RAM goes on.
     public static let holeEnd: UInt64 = 4 << 30
 
-    /// A piece of RAM at its guest-physical address.
-    public struct Region: Sendable {
-        public let base: UInt64
-        public let memory: GuestMemory
-
-        public var end: UInt64 { base + UInt64(memory.size) }
-    }
-
     /// Bytes in all.
     public let size: UInt64
+    /// What devices are given.
+    public let ram: GuestRegions
     /// One or two, in the order of their addresses.
-    public let regions: [Region]
+    public var regions: [GuestRegions.Region] { ram.regions }
 
     /// - Parameter size: bytes, a multiple of 4096.
     public init(size: UInt64) throws(GuestMemory.Failure) {
         guard size <= 1 << 46 else { throw .badSize(Int(clamping: size)) }
         self.size = size
         let low = min(size, Self.holeStart)
-        var regions = [Region(base: 0, memory: try GuestMemory(size: Int(low)))]
+        var pieces = [GuestRegions.Region(base: 0, memory: try GuestMemory(size: Int(low)))]
         if size > low {
-            regions.append(Region(base: Self.holeEnd, memory: try GuestMemory(size: Int(size - low))))
+            pieces.append(GuestRegions.Region(base: Self.holeEnd, memory: try GuestMemory(size: Int(size - low))))
         }
-        self.regions = regions
+        guard let ram = GuestRegions(pieces.compactMap(\.self)) else { throw .badSize(Int(clamping: size)) }
+        self.ram = ram
     }
 
     /// Where RAM below the hole ends.
     public var lowEnd: UInt64 { regions[0].end }
 
-    private func place(_ address: UInt64, _ count: Int) throws(BootError) -> (GuestMemory, UInt64) {
-        for region in regions where address >= region.base && address < region.end {
-            guard UInt64(count) <= region.end - address else { break }
-            return (region.memory, address - region.base)
+    private func view(_ address: UInt64, _ count: Int) throws(BootError) -> GuestView {
+        guard let view = ram.view(at: address, count: count) else {
+            throw .outsideMemory(address: address, count: count)
         }
-        throw .outsideMemory(address: address, count: count)
+        return view
     }
 
     /// Copies bytes to a guest-physical address; they must lie in one region.
     public func write(_ bytes: some Collection<UInt8>, at address: UInt64) throws(BootError) {
-        let (memory, offset) = try place(address, bytes.count)
-        do { try memory.write(bytes, at: offset) } catch {
-            throw .outsideMemory(address: address, count: bytes.count)
-        }
+        let view = try view(address, bytes.count)
+        do { try view.write(bytes) } catch { throw .outsideMemory(address: address, count: bytes.count) }
     }
 
     /// A copy of what is at a guest-physical address.
     public func read(count: Int, at address: UInt64) throws(BootError) -> [UInt8] {
-        let (memory, offset) = try place(address, count)
-        do { return try memory.read(count: count, at: offset) } catch {
-            throw .outsideMemory(address: address, count: count)
-        }
+        let view = try view(address, count)
+        do { return try view.read(count: count) } catch { throw .outsideMemory(address: address, count: count) }
     }
 }
 

@@ -1,6 +1,8 @@
 // The memory map that the kernel is told (ACPI 6.5, 15; "Query System Address Map"), and where boot data lies in
 // the first megabyte.
 
+internal import GuestMemory
+
 /// What an address range is.
 public enum MemoryKind: UInt32, Sendable {
     case ram = 1

@@ -1,3 +1,4 @@
+import Foundation
 import TestLimits
 import Testing
 
@@ -62,6 +63,124 @@ import Testing
             #expect(throws: GuestMemory.Failure.outOfBounds(offset: offset, count: 4, size: 4096)) {
                 try memory.store(0 as UInt32, at: offset)
             }
+        }
+    }
+}
+
+/// Loads and stores of what is shared with a guest.
+@Suite(.within(minutes: 20)) struct SharedMemoryTests {
+    private func exercise<T: FixedWidthInteger & BitwiseCopyable & Sendable>(_: T.Type) throws {
+        let memory = try GuestMemory(size: 8192)
+        let value = T(truncatingIfNeeded: 0x8877_6655_4433_2211 as UInt64)
+        // Aligned, unaligned, across pages and at the end.
+        for offset: UInt64 in [0, 8, 1, 3, 4095, 4092, 8192 - UInt64(MemoryLayout<T>.size)] {
+            for load in LoadOrdering.allCases {
+                for store in StoreOrdering.allCases {
+                    try memory.write([UInt8](repeating: 0, count: 8192), at: 0)
+                    try memory.store(value, at: offset, ordering: store)
+                    #expect(try memory.load(T.self, at: offset, ordering: load) == value)
+                    let bytes = (0..<MemoryLayout<T>.size).map { UInt8(truncatingIfNeeded: value >> T(8 * $0)) }
+                    #expect(try memory.read(count: bytes.count, at: offset) == bytes)
+                    let changed = try memory.read(count: 8192, at: 0).filter { $0 != 0 }
+                    #expect(changed == bytes.filter { $0 != 0 }, "and nothing else")
+                }
+            }
+        }
+        for offset: UInt64 in [8192 - UInt64(MemoryLayout<T>.size) + 1, 8192, .max] {
+            let failure = GuestMemory.Failure.outOfBounds(offset: offset, count: MemoryLayout<T>.size, size: 8192)
+            #expect(throws: failure) { try memory.load(T.self, at: offset, ordering: .acquiring) }
+            #expect(throws: failure) { try memory.store(value, at: offset, ordering: .releasing) }
+        }
+    }
+
+    @Test func everyWidthAtEveryPlace() throws {
+        try exercise(UInt8.self)
+        try exercise(UInt16.self)
+        try exercise(UInt32.self)
+        try exercise(UInt64.self)
+        try exercise(Int16.self)
+        try exercise(Int64.self)
+        // More than one access can carry.
+        try exercise(UInt128.self)
+    }
+
+    /// A ring of two threads: what is written before the index is released is there for who has acquired it; and an aligned
+    /// word is never half of one store and half of another.
+    @Test func aRingBetweenTwoThreads() throws {
+        let memory = try GuestMemory(size: 4096)
+        let rounds: UInt64 = 20_000
+        let ring = try memory.view(at: 64, count: 8 + 16 * 8)
+        let writer = Thread {
+            for number in 1...rounds {
+                // Not ahead of the reader by more than the ring.
+                while number - (try! memory.load(UInt64.self, at: 0, ordering: .acquiring)) > 16 { sched_yield() }
+                try! ring.store(number &* 0x1_0000_0001, at: 8 + number % 16 * 8)
+                try! ring.store(number, at: 0, ordering: .releasing)
+            }
+        }
+        writer.start()
+        var wrong = 0
+        for number in 1...rounds {
+            while try ring.load(UInt64.self, at: 0, ordering: .acquiring) < number { sched_yield() }
+            if try ring.load(UInt64.self, at: 8 + number % 16 * 8) != number &* 0x1_0000_0001 { wrong += 1 }
+            try memory.store(number, at: 0, ordering: .releasing)
+        }
+        #expect(wrong == 0)
+    }
+
+    @Test func aViewShowsNothingElse() throws {
+        let memory = try GuestMemory(size: 8192)
+        try memory.write([UInt8](repeating: 0xAA, count: 8192), at: 0)
+        let view = try memory.view(at: 100, count: 20)
+        try view.write([UInt8](repeating: 1, count: 20))
+        #expect(try memory.read(count: 22, at: 99) == [0xAA] + [UInt8](repeating: 1, count: 20) + [0xAA])
+        #expect(try view.read(count: 20) == [UInt8](repeating: 1, count: 20))
+        for (offset, count) in [(0, 21), (20, 1), (21, 0), (19, 2), (.max, 1), (.max, .max), (0, -1)] as [(UInt64, Int)]
+        {
+            let failure = GuestMemory.Failure.outOfBounds(offset: offset, count: count, size: 20)
+            #expect(throws: failure) { try view.read(count: count, at: offset) }
+            #expect(throws: failure) { try view.view(at: offset, count: count) }
+            if count >= 0, count < 100 {
+                #expect(throws: failure) { try view.write([UInt8](repeating: 2, count: count), at: offset) }
+            }
+        }
+        #expect(throws: GuestMemory.Failure.outOfBounds(offset: 17, count: 4, size: 20)) {
+            try view.load(UInt32.self, at: 17)
+        }
+        #expect(throws: GuestMemory.Failure.outOfBounds(offset: 17, count: 4, size: 20)) {
+            try view.store(0 as UInt32, at: 17)
+        }
+        // A part of a part reaches no further.
+        let part = try view.view(at: 4, count: 8)
+        try part.store(0x0807_0605_0403_0201 as UInt64, at: 0)
+        #expect(try memory.read(count: 8, at: 104) == [1, 2, 3, 4, 5, 6, 7, 8])
+        #expect(throws: GuestMemory.Failure.outOfBounds(offset: 8, count: 1, size: 8)) {
+            try part.read(count: 1, at: 8)
+        }
+        #expect(try view.view(at: 20, count: 0).read(count: 0).isEmpty)
+        for (offset, count) in [(8192, 1), (8000, 193), (.max, 1), (0, -1)] as [(UInt64, Int)] {
+            #expect(throws: GuestMemory.Failure.outOfBounds(offset: offset, count: count, size: 8192)) {
+                try memory.view(at: offset, count: count)
+            }
+        }
+    }
+
+    @Test func regionsByGuestPhysicalAddress() throws {
+        let low = try GuestMemory(size: 8192), high = try GuestMemory(size: 4096)
+        let lower = try #require(GuestRegions.Region(base: 0, memory: low))
+        let upper = try #require(GuestRegions.Region(base: 1 << 32, memory: high))
+        #expect(GuestRegions.Region(base: .max - 4095, memory: high) == nil, "it ends beyond the last address")
+        #expect(GuestRegions([lower, try #require(GuestRegions.Region(base: 4096, memory: high))]) == nil)
+        let regions = try #require(GuestRegions([upper, lower]))
+        #expect(regions.regions.map(\.base) == [0, 1 << 32])
+        try #require(regions.view(at: 1 << 32 + 8, count: 4)).store(7 as UInt32, at: 0)
+        #expect(try high.load(UInt32.self, at: 8) == 7)
+        #expect(regions.view(at: 8191, count: 1) != nil)
+        // Not from one into the next, nor between them.
+        for (address, count) in [
+            (8191, 2), (8192, 0), (8192, 1), (1 << 32 - 1, 2), (1 << 32 + 4095, 2), (.max, 1), (0, -1), (0, .max),
+        ] as [(UInt64, Int)] {
+            #expect(regions.view(at: address, count: count) == nil, "\(count) bytes at \(address)")
         }
     }
 }
