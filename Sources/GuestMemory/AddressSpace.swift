@@ -2,13 +2,15 @@ internal import Synchronization
 
 /// The guest-physical address space as a hypervisor sees it: disjoint regions of host memory, ordered by address.
 ///
-/// vCPUs read it without a lock while they run. It is changed (`replaceRegions`, `setLogging`) only while every vCPU of
+/// vCPUs read it without a lock while they run. It is changed (`insert`, `remove`, `replaceRegions`) only while every vCPU of
 /// the VM is stopped at a boundary, and each vCPU then drops what it cached (`VirtualProcessor.flushTranslations`).
 @safe public final class AddressSpace: @unchecked Sendable {
-    // SAFETY: `storage` holds `count` initialised regions; it is replaced only while no vCPU runs (see above).
+    // SAFETY: `storage` has room for `capacity` regions and holds `count` initialised ones; it is changed only while no vCPU
+    // runs (see above).
     private var storage: UnsafeMutablePointer<MemoryRegion>
+    private var capacity = 0
     public private(set) var count = 0
-    /// Counts `replaceRegions`: what was kept of an earlier version's regions refers to nothing any more.
+    /// Counts the changes after which what was kept of a region may refer to nothing any more.
     public private(set) var version: UInt64 = 0
     /// Pages that have begun to hold decoded code.
     public let codePages = CodePageCount()
@@ -20,27 +22,59 @@ internal import Synchronization
         unsafe storage.deallocate()
     }
 
-    /// Takes over `regions` (disjoint; any order). The bookkeeping of each belongs to whoever made it.
+    /// Takes over `regions` (disjoint; any order) in place of all there are. The bookkeeping of each belongs to whoever made it.
     public func replaceRegions(_ regions: [MemoryRegion]) {
-        let sorted = regions.sorted { $0.base < $1.base }
         unsafe storage.deinitialize(count: count)
-        unsafe storage.deallocate()
-        unsafe storage = .allocate(capacity: sorted.count)
-        unsafe storage.initialize(from: sorted, count: sorted.count)
-        count = sorted.count
+        count = 0
+        for region in regions { insert(region) }
         version &+= 1
     }
 
-    /// The region that holds guest-physical `address`.
-    public func region(at address: UInt64) -> UnsafeMutablePointer<MemoryRegion>? {
+    /// Adds a region, which overlaps none that is there. What was kept of those stays true.
+    public func insert(_ region: MemoryRegion) {
+        if count == capacity {
+            let larger = max(16, capacity * 2)
+            let room = UnsafeMutablePointer<MemoryRegion>.allocate(capacity: larger)
+            unsafe room.moveInitialize(from: storage, count: count)
+            unsafe storage.deallocate()
+            unsafe storage = room
+            capacity = larger
+        }
+        let index = indexAbove(region.base)
+        unsafe (storage + index + 1).moveInitialize(from: storage + index, count: count - index)
+        unsafe (storage + index).initialize(to: region)
+        count += 1
+    }
+
+    /// Takes away the region that begins at `base`; without effect where none does.
+    public func remove(at base: UInt64) {
+        let index = indexAbove(base) - 1
+        guard index >= 0, unsafe storage[index].base == base else { return }
+        unsafe (storage + index).deinitialize(count: 1)
+        unsafe (storage + index).moveInitialize(from: storage + index + 1, count: count - index - 1)
+        count -= 1
+        version &+= 1
+    }
+
+    /// What was decoded from the regions is to be decoded again.
+    public func dropCode() { version &+= 1 }
+
+    /// The number of the first region that begins above `address`.
+    private func indexAbove(_ address: UInt64) -> Int {
         var low = 0
         var high = count
         while low < high {
             let middle = (low + high) / 2
             if unsafe storage[middle].base <= address { low = middle + 1 } else { high = middle }
         }
-        guard low > 0 else { return nil }
-        let candidate = unsafe storage + (low - 1)
+        return low
+    }
+
+    /// The region that holds guest-physical `address`.
+    public func region(at address: UInt64) -> UnsafeMutablePointer<MemoryRegion>? {
+        let index = indexAbove(address)
+        guard index > 0 else { return nil }
+        let candidate = unsafe storage + (index - 1)
         return unsafe address &- candidate.pointee.base < candidate.pointee.size ? candidate : nil
     }
 

@@ -71,8 +71,23 @@ internal import Synchronization
         unsafe codeLines[page].bitwiseOr(lines, ordering: .sequentiallyConsistent).oldValue == 0
     }
 
+    /// The lines of `count` bytes at `offset` in a page, as far as they lie in it.
+    @inline(__always) public static func lines(at offset: Int, count: Int) -> UInt64 {
+        let first = UInt64(offset / 64), last = UInt64(min((offset + count - 1) / 64, 63))
+        return (UInt64.max << first) & (UInt64.max >> (63 - last))
+    }
+
     public func removeCodeLines(_ page: Int, _ lines: UInt64) {
         _ = unsafe codeLines[page].bitwiseAnd(~lines, ordering: .sequentiallyConsistent)
+    }
+
+    /// Every page is clean, or dirty.
+    public func setDirty(_ isDirty: Bool) {
+        for index in 0..<wordCount {
+            let pages = min(pageCount - index * 64, 64)
+            let all: UInt64 = pages == 64 ? .max : 1 << UInt64(pages) - 1
+            unsafe dirty[index].store(isDirty ? all : 0, ordering: .relaxed)
+        }
     }
 
     /// Word `index` of the dirty bitmap, fetched and cleared by `mask`.

@@ -58,9 +58,12 @@ final class EventDescriptor: Sendable {
 
 /// The ioeventfds of one VM.
 final class IOEventFDs: Sendable {
-    private struct Entry {
+    private struct Place: Hashable {
         var bus: IOBus
         var address: UInt64
+    }
+
+    private struct Entry {
         /// 0: any length.
         var length: Int
         /// Nil: any data.
@@ -68,14 +71,15 @@ final class IOEventFDs: Sendable {
         var event: EventDescriptor
     }
 
-    private let entries = Lock<[Entry]>([])
+    /// By place, so that a write asks those of its own alone.
+    private let entries = Lock<[Place: [Entry]]>([:])
     private let count = Atomic<Int>(0)
 
     /// Signals what waits for this write; false where nothing does.
     func write(_ bus: IOBus, _ address: UInt64, size: Int, value: UInt64) -> Bool {
         if count.load(ordering: .relaxed) == 0 { return false }
         return entries.withLock { entries in
-            for entry in entries where entry.address == address && entry.bus == bus {
+            for entry in entries[Place(bus: bus, address: address)] ?? [] {
                 if entry.length != 0 {
                     guard entry.length == size else { continue }
                     if let match = entry.match, match != value { continue }
@@ -109,34 +113,32 @@ final class IOEventFDs: Sendable {
         }
         let isChannel = flags & 8 != 0  // KVM_IOEVENTFD_FLAG_VIRTIO_CCW_NOTIFY
         let bus: IOBus = isPort ? .port : isChannel ? .channel : .memory
+        let place = Place(bus: bus, address: address)
         let match: UInt64? = isDatamatch ? record.load(0, as: UInt64.self) : nil
         if isDeassignment {
             let identity = try EventDescriptor.identity(of: number)
             let removed = entries.withLock { entries in
-                let index = entries.firstIndex {
-                    $0.bus == bus && $0.event.identity == identity && $0.address == address && $0.length == Int(length)
-                        && $0.match == match
+                let index = entries[place]?.firstIndex {
+                    $0.event.identity == identity && $0.length == Int(length) && $0.match == match
                 }
                 guard let index else { return false }
-                entries.remove(at: index)
+                entries[place]?.remove(at: index)
+                if entries[place]?.isEmpty == true { entries[place] = nil }
                 count.store(entries.count, ordering: .relaxed)
                 return true
             }
             guard removed else { throw .noSuchFile }
             return
         }
-        let entry = Entry(
-            bus: bus, address: address, length: Int(length), match: match,
-            event: try EventDescriptor(number))
+        let entry = Entry(length: Int(length), match: match, event: try EventDescriptor(number))
         let added = entries.withLock { entries in
-            let collides = entries.contains {
-                $0.bus == bus && $0.address == address
-                    && ($0.length == 0 || entry.length == 0
-                        || ($0.length == entry.length
-                            && ($0.match == nil || entry.match == nil || $0.match == entry.match)))
+            let collides = (entries[place] ?? []).contains {
+                $0.length == 0 || entry.length == 0
+                    || ($0.length == entry.length
+                        && ($0.match == nil || entry.match == nil || $0.match == entry.match))
             }
             if collides { return false }
-            entries.append(entry)
+            entries[place, default: []].append(entry)
             count.store(entries.count, ordering: .relaxed)
             return true
         }

@@ -19,7 +19,8 @@ final class IRQFDs: Sendable {
 
     private let chipset: Chipset
     private let loop: EventLoop
-    private let entries = Lock<[Entry]>([])
+    /// By the eventfd's identity.
+    private let entries = Lock<[UInt64: Entry]>([:])
     private let nextToken = Atomic<UInt64>(16)
     /// Whom the end of an interrupt is told, by GSI; apart, as it is looked at while a handler runs.
     private let resamplers: Resamplers
@@ -47,8 +48,8 @@ final class IRQFDs: Sendable {
         let source: Chipset.Source = resample == nil ? .userspace : .resampler
         let entry = Entry(gsi: gsi, token: token, event: event, resample: resample)
         let added: Bool = entries.withLock { entries in
-            if entries.contains(where: { $0.event.identity == event.identity }) { return false }
-            entries.append(entry)
+            if entries[event.identity] != nil { return false }
+            entries[event.identity] = entry
             return true
         }
         guard added else { throw .busy }
@@ -69,19 +70,17 @@ final class IRQFDs: Sendable {
 
     private func remove(_ number: Int32, _ gsi: UInt32) throws(Errno) {
         let identity = try EventDescriptor.identity(of: number)
-        let removed = entries.withLock { entries in
-            let removed = entries.filter { $0.event.identity == identity && $0.gsi == gsi }
-            entries.removeAll { $0.event.identity == identity && $0.gsi == gsi }
-            return removed
+        let removed: Entry? = entries.withLock { entries in
+            guard entries[identity]?.gsi == gsi else { return nil }
+            return entries.removeValue(forKey: identity)
         }
-        for entry in removed {
-            loop.remove(token: entry.token)
-            guard let resample = entry.resample else { continue }
-            // The line is all of theirs together: it stays as it is until the last one goes.
-            guard resamplers.remove(gsi, resample) else { continue }
-            chipset.watchEndOfInterrupt(gsi, false)
-            chipset.setLine(gsi, level: false, source: .resampler)
-        }
+        guard let removed else { return }
+        loop.remove(token: removed.token)
+        guard let resample = removed.resample else { return }
+        // The line is all of theirs together: it stays as it is until the last one goes.
+        guard resamplers.remove(gsi, resample) else { return }
+        chipset.watchEndOfInterrupt(gsi, false)
+        chipset.setLine(gsi, level: false, source: .resampler)
     }
 }
 

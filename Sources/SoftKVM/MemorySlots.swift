@@ -13,6 +13,28 @@ struct MemorySlot {
     var pages: PageRecords
 
     var isLogging: Bool { flags & MemorySlots.logDirtyPages != 0 }
+    var userEnd: UInt64 { userAddress + size }
+
+    /// What the processors see; nil at a null address.
+    func region(_ number: UInt32) -> MemoryRegion? {
+        guard let host = unsafe UnsafeMutableRawPointer(bitPattern: UInt(userAddress)) else { return nil }
+        return unsafe MemoryRegion(
+            base: guestAddress, size: size, host: host, readOnly: flags & MemorySlots.readOnly != 0, slot: number,
+            pages: pages)
+    }
+}
+
+extension Array {
+    /// The number of the first element of which `isBefore` does not hold, where it holds of all before that and of none behind.
+    func partitioned(_ isBefore: (Element) -> Bool) -> Int {
+        var low = 0
+        var high = count
+        while low < high {
+            let middle = (low + high) / 2
+            if isBefore(self[middle]) { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
 }
 
 /// The slots of one VM. Changed under the VM's lock only.
@@ -26,7 +48,17 @@ struct MemorySlots {
     private static let userLimit: UInt64 = 0x7FFF_FFFF_F000
 
     private(set) var slots: [UInt16: MemorySlot] = [:]
+    /// By guest address, where they are disjoint.
+    private var order: [Place] = []
+    /// The client's memory behind them.
+    private var memory = SharedMemory()
     private let highestPage: UInt64
+
+    private struct Place {
+        var start: UInt64
+        var end: UInt64
+        var slot: UInt16
+    }
 
     init(physicalAddressBits: UInt8) { highestPage = 1 << (UInt64(max(physicalAddressBits, 36)) - 12) - 1 }
 
@@ -38,9 +70,17 @@ struct MemorySlots {
         var userAddress: UInt64
     }
 
-    /// Checks and carries out a change of the table.
-    /// - Returns: false where nothing changes.
-    mutating func apply(_ change: Change, dirtyAtFirst: Bool) throws(Errno) -> Bool {
+    /// What a change of the table is for the processors.
+    struct Effect {
+        /// Where the region begins that is no more.
+        var removed: UInt64?
+        var added: MemoryRegion?
+        /// What was decoded has lost its marks.
+        var dropsCode = false
+    }
+
+    /// Checks and carries out a change of the table, at a cost that hardly knows how many slots there are.
+    mutating func apply(_ change: Change, dirtyAtFirst: Bool) throws(Errno) -> Effect {
         let id = UInt16(truncatingIfNeeded: change.slot)
         guard Int(id) < MemorySlots.limit else { throw .invalidArgument }
         guard change.flags & ~(MemorySlots.logDirtyPages | MemorySlots.readOnly) == 0 else { throw .invalidArgument }
@@ -55,84 +95,59 @@ struct MemorySlots {
         let pageCount = change.size >> 12
         guard pageCount <= MemorySlots.maximumPages else { throw .invalidArgument }
         let old = slots[id]
+        var effect = Effect()
         if pageCount == 0 {
-            guard old != nil else { throw .invalidArgument }
+            guard let old else { throw .invalidArgument }
             slots[id] = nil
-            return true
+            order.remove(at: index(of: old.guestAddress))
+            memory.remove(id, old)
+            effect.removed = old.guestAddress
+            return effect
         }
         if let old {
             guard change.userAddress == old.userAddress, change.size == old.size,
                 (change.flags ^ old.flags) & MemorySlots.readOnly == 0
             else { throw .invalidArgument }
-            if change.guestAddress == old.guestAddress && change.flags == old.flags { return false }
+            if change.guestAddress == old.guestAddress && change.flags == old.flags { return effect }
         }
-        if old?.guestAddress != change.guestAddress {
-            for (other, slot) in slots where other != id {
-                if change.guestAddress < slot.guestAddress + slot.size
-                    && slot.guestAddress < change.guestAddress + change.size
-                {
-                    throw .fileExists
-                }
-            }
+        let isPlaced = old?.guestAddress != change.guestAddress
+        if isPlaced {
+            guard isFree(change.guestAddress, change.guestAddress + change.size, for: id) else { throw .fileExists }
             guard (change.guestAddress >> 12) + pageCount - 1 <= highestPage else { throw .invalidArgument }
         }
         guard let pages = old?.pages ?? PageRecords(pageCount: Int(pageCount)) else { throw .outOfMemory }
         let slot = MemorySlot(
             guestAddress: change.guestAddress, size: change.size, userAddress: change.userAddress, flags: change.flags,
             pages: pages)
-        var changed = slots
-        changed[id] = slot
-        try MemorySlots.shareCode(changed)
+        if old == nil { effect.dropsCode = try memory.add(id, slot, among: slots) }
         if slot.isLogging != (old?.isLogging ?? false) {
             // A log begins clean, or with every page in it (KVM_DIRTY_LOG_INITIALLY_SET).
-            for word in 0..<pages.dirtyWordCount { _ = pages.takeDirty(word: word) }
             pages.isLogging = slot.isLogging
-            if slot.isLogging, dirtyAtFirst {
-                for page in 0..<pages.pageCount { pages.markDirty(page) }
-            }
+            pages.setDirty(slot.isLogging && dirtyAtFirst)
         }
-        slots = changed
+        slots[id] = slot
+        guard isPlaced else { return effect }
+        if let old {
+            order.remove(at: index(of: old.guestAddress))
+            effect.removed = old.guestAddress
+        }
+        let place = Place(start: slot.guestAddress, end: slot.guestAddress + slot.size, slot: id)
+        order.insert(place, at: index(of: slot.guestAddress))
+        effect.added = slot.region(UInt32(id))
+        return effect
+    }
+
+    /// The number of the first slot, by guest address, that begins at `address` or above.
+    private func index(of address: UInt64) -> Int { order.partitioned { $0.start < address } }
+
+    /// Whether no slot but `id` has a place in [start, end).
+    private func isFree(_ start: UInt64, _ end: UInt64, for id: UInt16) -> Bool {
+        var index = order.partitioned { $0.end <= start }
+        while index < order.count, order[index].start < end {
+            if order[index].slot != id { return false }
+            index += 1
+        }
         return true
-    }
-
-    /// Code that is decoded through one slot may be changed through another that shows the same memory.
-    private static func shareCode(_ slots: [UInt16: MemorySlot]) throws(Errno) {
-        let sorted = slots.values.sorted { $0.userAddress < $1.userAddress }
-        var first = 0
-        while first < sorted.count {
-            let start = sorted[first].userAddress
-            var end = start + sorted[first].size
-            var next = first + 1
-            while next < sorted.count, sorted[next].userAddress < end {
-                end = max(end, sorted[next].userAddress + sorted[next].size)
-                next += 1
-            }
-            try shareCode(sorted[first..<next], start, end)
-            first = next
-        }
-    }
-
-    /// The same for slots of one stretch of memory.
-    private static func shareCode(_ slots: ArraySlice<MemorySlot>, _ start: UInt64, _ end: UInt64) throws(Errno) {
-        guard slots.count > 1, let code = slots.first?.pages.code else { return }
-        let places = slots.map { Int(($0.userAddress - start) >> 12) }
-        let offset = slots.first?.pages.firstCodePage ?? 0
-        let isShared = zip(slots, places).allSatisfy {
-            $0.pages.code === code && $0.pages.firstCodePage == offset + $1
-        }
-        if isShared { return }
-        guard let all = CodeLines(pageCount: Int((end - start) >> 12)) else { throw .outOfMemory }
-        for (slot, place) in zip(slots, places) { slot.pages.use(all, from: place) }
-    }
-
-    /// What the processors see.
-    var regions: [MemoryRegion] {
-        slots.compactMap { id, slot in
-            guard let host = unsafe UnsafeMutableRawPointer(bitPattern: UInt(slot.userAddress)) else { return nil }
-            return unsafe MemoryRegion(
-                base: slot.guestAddress, size: slot.size, host: host, readOnly: slot.flags & MemorySlots.readOnly != 0,
-                slot: UInt32(id), pages: slot.pages)
-        }
     }
 
     /// The slot whose log is asked for.

@@ -16,18 +16,19 @@ extension VirtualMachine {
         let failure: Errno? = slots.withLock { slots in
             do throws(Errno) {
                 // The table is changed while nothing runs: a dirty log must not miss a store.
-                var outcome: Result<Bool, Errno> = .success(false)
+                var outcome: Result<Void, Errno> = .success(())
                 world.whileStopped {
                     do throws(Errno) {
-                        let changed = try slots.apply(change, dirtyAtFirst: dirtyAtFirst)
-                        if changed { addressSpace.replaceRegions(slots.regions) }
-                        outcome = .success(changed)
+                        let effect = try slots.apply(change, dirtyAtFirst: dirtyAtFirst)
+                        if let base = effect.removed { addressSpace.remove(at: base) }
+                        if let region = effect.added { addressSpace.insert(region) }
+                        if effect.dropsCode { addressSpace.dropCode() }
                     } catch {
                         outcome = .failure(error)
                     }
                     flushTranslations()
                 }
-                _ = try outcome.get()
+                try outcome.get()
                 return nil
             } catch {
                 return error

@@ -214,6 +214,24 @@ import Testing
         for address: UInt64 in [8192, 0x3fff, 0x5000, 1 << 40, .max & ~4095 - 1] { #expect(slot(at: address) == nil) }
     }
 
+    @Test func regionsComeAndGo() {
+        let version = space.version
+        for index in (0..<40).reversed() {
+            space.insert(
+                unsafe MemoryRegion(
+                    base: UInt64(0x10_0000 + index * 0x2000), size: 4096, host: memory.hostAddress, readOnly: false,
+                    slot: UInt32(100 + index), pages: PageRecords(pageCount: 1)!))
+        }
+        #expect(space.version == version, "what was kept of the others is true")
+        #expect(space.count == 43 && slot(at: 0x10_2fff) == 101 && slot(at: 0x10_3000) == nil && slot(at: 0) == 2)
+        space.remove(at: 0x10_2000)
+        space.remove(at: 0x10_2000)
+        #expect(space.count == 42 && slot(at: 0x10_2000) == nil && slot(at: 0x10_4000) == 102)
+        #expect(space.version != version)
+        for index in 0..<40 { space.remove(at: UInt64(0x10_0000 + index * 0x2000)) }
+        #expect(space.regions.map(\.base) == [0, 0x4000, .max & ~4095])
+    }
+
     @Test func hostAddressesAreFoundToo() {
         let start = unsafe UInt(bitPattern: memory.hostAddress)
         #expect(space.holds(hostAddress: start) && space.holds(hostAddress: start + 4 * 4096 - 1))

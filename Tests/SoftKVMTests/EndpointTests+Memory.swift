@@ -3,6 +3,7 @@
 import KVMABI
 import SoftKVM
 import TestLimits
+import TestSupport
 import Testing
 
 @Suite(.within(minutes: 20)) struct EndpointMemoryTests {
@@ -40,6 +41,48 @@ import Testing
         #expect(error(2, 0, 0, 16384, user) == nil)
         #expect(error(0, 0, 0, 0, 0) == nil)
         #expect(error(0, 0, 0, 0, 0) == .invalidArgument)
+    }
+
+    /// Many changes in a row, against a table that looks at every slot each time.
+    @Test func manyChangesAgainstAPlainTable() throws {
+        struct Slot {
+            var guest: UInt64
+            var size: UInt64
+            var user: UInt64
+            var flags: UInt32
+        }
+        var table: [UInt32: Slot] = [:]
+        var random = SplitMix64(seed: 0x51075)
+        var outcomes: [Errno?: Int] = [:]
+        for step in 0..<4000 {
+            let id = UInt32(random.next() % 24)
+            let old = table[id]
+            var new = Slot(
+                guest: random.next() % 64 * 4096, size: random.next() % 4 * 4096,
+                user: pages.address + random.next() % 12 * 4096, flags: UInt32(random.next() % 2))
+            if let old, random.next() % 4 != 0, new.size != 0 { (new.size, new.user) = (old.size, old.user) }
+            let collides = table.contains {
+                $0.key != id && new.guest < $0.value.guest + $0.value.size && $0.value.guest < new.guest + new.size
+            }
+            var expected: Errno?
+            if new.size == 0 {
+                expected = old == nil ? .invalidArgument : nil
+            } else if let old, old.size != new.size || old.user != new.user {
+                expected = .invalidArgument
+            } else if old?.guest != new.guest, collides {
+                expected = .fileExists
+            }
+            let failure = client.failure {
+                try client.setSlot(id, flags: new.flags, at: new.guest, size: new.size, from: new.user)
+            }
+            guard failure == expected else {
+                Issue.record("step \(step): \(String(describing: failure)), not \(String(describing: expected))")
+                return
+            }
+            outcomes[failure, default: 0] += 1
+            if failure == nil { table[id] = new.size == 0 ? nil : new }
+        }
+        #expect(outcomes.values.allSatisfy { $0 > 100 } && outcomes.count == 3, "\(outcomes)")
     }
 
     @Test func secondForm() throws {
