@@ -164,7 +164,6 @@ extension VirtualCPU {
         taskPrioritySharing.wordAddress = 0
         queuedInterrupt = nil
         pendingNMIs = 0
-        completion = .none
         mpState = isBoot ? .runnable : .initReceived
     }
 

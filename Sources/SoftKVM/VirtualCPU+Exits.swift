@@ -8,40 +8,28 @@ internal import Synchronization
 internal import X86
 
 extension VirtualCPU {
-    /// What the next KVM_RUN does first.
-    enum Completion: Equatable {
-        case none
-        /// The processor has its instruction to complete, and needs nothing for it.
-        case resume
-        case portRead(count: Int)
-        case mmioRead(count: Int)
-        case readMSR
-        case writeMSR
-        case hypercall(is64Bit: Bool)
-    }
-
     /// Hands the client's answer to the processor; false where the last exit asked for none.
     func complete() -> Bool {
         let run = area.run
-        let asked = completion
-        completion = .none
-        switch asked {
-        case .none: return false
-        case .resume: break
-        case .portRead(let count):
+        switch processor.takeAwaitedAnswer() {
+        case .nothing: return false
+        case .completion: break
+        case .portData(let count):
+            let count = min(count, VirtualCPUArea.portDataSize)
             unsafe processor.completeRead(UnsafeRawBufferPointer(rebasing: area.portData[..<count]))
-        case .mmioRead(let count):
-            unsafe processor.completeRead(UnsafeRawBufferPointer(rebasing: area.mmioData[..<count]))
-        case .readMSR:
+        case .mmioData(let count):
+            unsafe processor.completeRead(UnsafeRawBufferPointer(rebasing: area.mmioData[..<min(count, 8)]))
+        case .msr(let isRead):
             let failed = run.load(ExitLayout.msrError, as: UInt8.self) != 0
-            processor.completeMSR(value: run.load(ExitLayout.msrData), error: failed)
-        case .writeMSR:
-            processor.completeMSR(value: 0, error: run.load(ExitLayout.msrError, as: UInt8.self) != 0)
-        case .hypercall(let is64Bit):
-            let result: UInt64 = run.load(ExitLayout.hypercallResult)
-            processor.state.registers[0] = is64Bit ? result : result & 0xFFFF_FFFF
+            processor.completeMSR(value: isRead ? run.load(ExitLayout.msrData) : 0, error: failed)
+        case .hypercallResult: completeHypercall(run.load(ExitLayout.hypercallResult))
         }
         return true
+    }
+
+    /// A result is as wide as the mode's registers.
+    private func completeHypercall(_ result: UInt64) {
+        processor.completeHypercall(result: isIn64BitMode ? result : result & 0xFFFF_FFFF)
     }
 
     /// Writes an exit into the run area; false where the guest goes on without the client.
@@ -51,22 +39,18 @@ extension VirtualCPU {
         case .requested: return false
         case .portRead(let port, let size, let count):
             store(port: port, size: size, count: count, isOut: false)
-            completion = .portRead(count: min(size * count, VirtualCPUArea.portDataSize))
         case .portWrite(let port, let size, let count):
             unsafe processor.withExitData {
                 unsafe area.portData.copyMemory(from: $0, limit: VirtualCPUArea.portDataSize)
             }
             store(port: port, size: size, count: count, isOut: true)
-            completion = .resume
             if port == 0x7E, !machine.hasDisabled(.out7EIncRIP) { processor.finishPortWrite() }
         case .mmioRead(let address, let size):
             store(address: address, size: size, isWrite: false)
-            completion = .mmioRead(count: min(size, 8))
         case .mmioWrite(let address, let size):
             run.store(UInt64(0), ExitLayout.mmioData)
             unsafe processor.withExitData { unsafe area.mmioData.copyMemory(from: $0, limit: 8) }
             store(address: address, size: size, isWrite: true)
-            completion = .resume
         case .halted:
             statistics.count(.haltExits)
             if let witness = witness(.hlt), machine.enabled(.x86DisableExits) & DisabledExits.halt == 0 {
@@ -87,9 +71,9 @@ extension VirtualCPU {
             run.store(dr7, ExitLayout.debugDR7)
             run.leave(with: witness)
         case .readMSR(let index, let reason):
-            return leaves(msr: .x86RdMSR, index, value: 0, reason: reason, .readMSR)
+            return leaves(msr: .x86RdMSR, index, value: 0, reason: reason)
         case .writeMSR(let index, let value, let reason):
-            return leaves(msr: .x86WrMSR, index, value: value, reason: reason, .writeMSR)
+            return leaves(msr: .x86WrMSR, index, value: value, reason: reason)
         case .hypercall: return leavesOnHypercall()
         case .intercepted(let what):
             let which: InstructionIntercepts = what == .cpuid ? .cpuid : .ports
@@ -143,9 +127,7 @@ extension VirtualCPU {
         run.leave(with: ExitWitness(.mmio))
     }
 
-    private func leaves(
-        msr exit: ExitReason, _ index: UInt32, value: UInt64, reason: UInt32, _ asked: Completion
-    ) -> Bool {
+    private func leaves(msr exit: ExitReason, _ index: UInt32, value: UInt64, reason: UInt32) -> Bool {
         let run = area.run
         guard let witness = witness(exit, bits: UInt64(reason)) else {
             // The client has taken its word back meanwhile: #GP, as without it.
@@ -157,7 +139,6 @@ extension VirtualCPU {
         run.store(index, ExitLayout.msrIndex)
         run.store(value, ExitLayout.msrData)
         run.leave(with: witness)
-        completion = asked
         return true
     }
 
@@ -200,7 +181,7 @@ extension VirtualCPU {
         let mask: UInt64 = is64Bit ? .max : 0xFFFF_FFFF
         guard let witness = witness(.hypercall) else {
             // The client has taken its word back meanwhile: KVM_ENOSYS, as without it.
-            processor.state.registers[0] = UInt64(bitPattern: -1000) & mask
+            completeHypercall(UInt64(bitPattern: -1000))
             return false
         }
         let registers = processor.state.registers
@@ -214,7 +195,6 @@ extension VirtualCPU {
         // KVM_EXIT_HYPERCALL_LONG_MODE.
         run.store(UInt64(is64Bit ? 1 : 0), ExitLayout.hypercallFlags)
         run.leave(with: witness)
-        completion = .hypercall(is64Bit: is64Bit)
         return true
     }
 }

@@ -12,7 +12,7 @@ internal import Synchronization
 extension VirtualCPU: ProcessorHost {
     // MARK: Devices
 
-    // What is answered here is counted here; what is left to the client is asked for twice, and counted as an exit.
+    // What is answered here is counted here; what is left to the client is counted as an exit.
 
     func readMMIO(_ address: UInt64, size: Int) -> UInt64? {
         guard let chipset else { return nil }
@@ -132,6 +132,8 @@ extension VirtualCPU: ProcessorHost {
         return vector
     }
 
+    func returnInterrupt(_ vector: UInt8) { queuedInterrupt = vector }
+
     func acknowledgeNMI() -> Bool {
         guard pendingNMIs > 0 else { return false }
         pendingNMIs -= 1
@@ -140,6 +142,8 @@ extension VirtualCPU: ProcessorHost {
         if pendingNMIs > 0 { processor.request(.nmi) }
         return true
     }
+
+    func returnNMI() { pendingNMIs = min(pendingNMIs + 1, 2) }
 
     /// KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS.
     var offersMonitor: Bool {
@@ -217,5 +221,6 @@ extension VirtualCPU: ProcessorHost {
         return areOwed
     }
 
-    func exclusively(_ body: () -> Void) { world.whileStopped(own: doorbell, body) }
+    func stopOthers() { world.stop(own: doorbell) }
+    func letOthersRun() { world.resume(own: doorbell) }
 }

@@ -1,5 +1,5 @@
 // Interrupt injection by the client, task priority, APIC base, signal mask and translation.
-// Documentation/virt/kvm/api.rst, sections 4.15, 4.16, 4.21; Intel SDM vol. 3, 4.2 to 4.5 (paging).
+// Documentation/virt/kvm/api.rst, sections 4.15, 4.16, 4.21.
 
 internal import Chipset
 internal import KVMABI
@@ -60,56 +60,11 @@ extension VirtualCPU {
     /// struct kvm_translation { linear_address, physical_address, valid, writeable, usermode }.
     func translate(_ argument: ClientArgument) throws(Errno) {
         var record = Record(try argument.loadBytes(24))
-        let physical = physicalAddress(record.load(0))
+        let physical = processor.translate(record.load(0))?.address
         record.store(physical ?? .max, 8)
         record.store(UInt8(physical == nil ? 0 : 1), 16)
         record.store(UInt8(1), 17)
         record.store(UInt8(0), 18)
         try argument.storeBytes(record.bytes)
-    }
-
-    /// Walks the page tables as a supervisor read does, changing nothing.
-    private func physicalAddress(_ linear: UInt64) -> UInt64? {
-        let state = processor.state
-        guard state.cr0 & CR0.PG.rawValue != 0 else { return linear }
-        let isLong = state.efer & EFER.LMA.rawValue != 0
-        let isPAE = state.cr4 & CR4.PAE.rawValue != 0
-        guard isLong || isPAE else { return legacyAddress(linear & 0xFFFF_FFFF, state.cr3) }
-        let frame: UInt64 = 0x000F_FFFF_FFFF_F000
-        var table: UInt64
-        var shift: UInt64
-        if isLong {
-            guard UInt64(bitPattern: Int64(bitPattern: linear << 16) >> 16) == linear else { return nil }
-            table = state.cr3 & frame
-            shift = 39
-        } else {
-            let pointer = state.pdptes[Int(linear >> 30 & 3)]
-            guard pointer & 1 != 0 else { return nil }
-            table = pointer & frame
-            shift = 21
-        }
-        while true {
-            guard let entry = machine.readPhysical(table + (linear >> shift & 511) * 8), entry & 1 != 0 else {
-                return nil
-            }
-            if shift == 12 || (entry & 1 << 7 != 0 && shift <= 30) {
-                let mask: UInt64 = 1 << shift - 1
-                return entry & frame & ~mask | linear & mask
-            }
-            table = entry & frame
-            shift -= 9
-        }
-    }
-
-    private func legacyAddress(_ linear: UInt64, _ cr3: UInt64) -> UInt64? {
-        guard let directory = machine.readPhysical32((cr3 & 0xFFFF_F000) + (linear >> 22) * 4), directory & 1 != 0
-        else { return nil }
-        if directory & 1 << 7 != 0, processor.state.cr4 & CR4.PSE.rawValue != 0 {
-            // Bits 20…13 are bits 39…32 of the address.
-            return UInt64(directory & 0xFFC0_0000) | UInt64(directory >> 13 & 0xFF) << 32 | linear & 0x3F_FFFF
-        }
-        let place = UInt64(directory & 0xFFFF_F000) + (linear >> 12 & 1023) * 4
-        guard let entry = machine.readPhysical32(place), entry & 1 != 0 else { return nil }
-        return UInt64(entry & 0xFFFF_F000) | linear & 4095
     }
 }

@@ -5,6 +5,7 @@ internal import Chipset
 internal import Glibc
 internal import KVMABI
 internal import Processor
+internal import X86
 
 extension VirtualCPU {
     func runLocked() throws(Errno) -> Int32 {
@@ -33,8 +34,8 @@ extension VirtualCPU {
         }
         defer { finishRun(valid) }
         if complete() {
-            // The instruction that waited is completed even if nothing may run after it.
-            if run.immediateExit != 0 {
+            // The instruction that waited is completed even if nothing may run after it, and before INIT or a wait.
+            if run.immediateExit != 0 || mpState != .runnable || hasChipsetEvents {
                 doorbell.call()
                 world.enter(doorbell)
                 let exit = processor.run()
@@ -95,6 +96,9 @@ extension VirtualCPU {
         }
     }
 
+    /// INIT and the like; interrupts are the processor's to take.
+    private var hasChipsetEvents: Bool { !(doorbell.status?.pending.subtracting(.interrupt).isEmpty ?? true) }
+
     /// A signal that the client's mask would let through is waiting, blocked by the thread's own. One that comes later waits
     /// for the next run: the thread's mask is not changed here, so that it can't interrupt this one.
     private static func isPending(outside mask: UInt64) -> Bool {
@@ -148,7 +152,7 @@ extension VirtualCPU {
     private var hasDeliverableNMI: Bool { pendingNMIs > 0 && !processor.state.nmiBlocked }
 
     private var hasDeliverableInterrupt: Bool {
-        guard processor.rflags & 1 << 9 != 0 else { return false }
+        guard processor.rflags & RFLAGS.IF.rawValue != 0 else { return false }
         return queuedInterrupt != nil || chipset?.hasInterrupt(Int(id)) == true
     }
 
@@ -157,7 +161,7 @@ extension VirtualCPU {
     /// The fields that every KVM_RUN leaves behind (post_kvm_run_save), and the registers that the client asked for.
     private func finishRun(_ validRegisters: UInt64) {
         let run = area.run
-        let interruptFlag = processor.rflags & 1 << 9 != 0
+        let interruptFlag = processor.rflags & RFLAGS.IF.rawValue != 0
         run.interruptFlag = interruptFlag
         let (priority, base) = chipset?.priorityAndBase(Int(id)) ?? (UInt64(clientCR8), clientAPICBase)
         run.cr8 = priority
@@ -171,7 +175,8 @@ extension VirtualCPU {
     /// Whether KVM_INTERRUPT would be delivered at once.
     private var isReadyForInterrupt: Bool {
         let state = processor.state
-        guard processor.rflags & 1 << 9 != 0, state.interruptShadow == 0, !state.pendingException.isPending else {
+        guard processor.rflags & RFLAGS.IF.rawValue != 0, state.interruptShadow == 0, !state.pendingException.isPending
+        else {
             return false
         }
         if queuedInterrupt != nil { return false }

@@ -42,8 +42,6 @@ final class VirtualCPU: @unchecked Sendable {
     var pendingNMIs: UInt8 = 0
     var pendingTripleFault = false
     var startUpVector: UInt8 = 0
-    /// What the client was asked for by the last exit.
-    var completion = Completion.none
     var hasRun = false
     var signalMask: UInt64?
     var guestDebug: UInt32 = 0
@@ -126,10 +124,7 @@ final class VirtualCPU: @unchecked Sendable {
 
     /// Forgets the instruction that waits for the client's answer.
     func abandonInstruction() {
-        mutex.withLock { _ in
-            completion = .none
-            processor.abandonInstruction()
-        }
+        mutex.withLock { _ in processor.abandonInstruction() }
     }
 
     private func locked(_ request: Request, _ argument: ClientArgument) throws(Errno) -> Int32 {

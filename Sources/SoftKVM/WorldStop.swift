@@ -60,9 +60,16 @@ internal import Synchronization
         }
     }
 
-    /// Runs `body` while no vCPU runs guest code. `own` is the calling thread's vCPU if it is inside guest code: while it
-    /// waits for its turn others may have theirs, and it is inside again when this returns.
-    func whileStopped(own: Doorbell? = nil, _ body: () -> Void) {
+    /// Runs `body` while no vCPU runs guest code.
+    func whileStopped(_ body: () -> Void) {
+        stop()
+        body()
+        resume()
+    }
+
+    /// Returns once no vCPU runs guest code; none does until `resume`. `own` is the calling thread's vCPU if it is inside guest
+    /// code: while it waits for its turn others may have theirs.
+    func stop(own: Doorbell? = nil) {
         if let own { leave(own) }
         unsafe pthread_mutex_lock(mutex)
         while stopping.load(ordering: .relaxed) { unsafe pthread_cond_wait(changed, mutex) }
@@ -73,9 +80,10 @@ internal import Synchronization
             unsafe pthread_cond_wait(changed, mutex)
         }
         unsafe pthread_mutex_unlock(mutex)
+    }
 
-        body()
-
+    /// Ends what `stop` began: `own` is inside guest code again, and the others go on.
+    func resume(own: Doorbell? = nil) {
         unsafe pthread_mutex_lock(mutex)
         if let own { own.isInGuest.store(true, ordering: .sequentiallyConsistent) }
         stopping.store(false, ordering: .sequentiallyConsistent)

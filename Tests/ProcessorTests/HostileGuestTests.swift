@@ -110,7 +110,7 @@ final class HostileGuest: StubHost {
                 guard answer(exit, processor) else { break }
             }
             // The next state begins at a boundary, whatever this one waited for.
-            processor.transaction.abandon()
+            processor.unfinished.abandon()
         }
         return runs
     }

@@ -9,6 +9,7 @@ import X86
 final class BareHost: StubHost {
     var interrupts: [UInt8] = []
     var isAMD = false
+    var hasGigabytePages = false
     var physicalBits: UInt32 = 40
     var deniedMSRs: Set<UInt32> = []
     var msrReason: UInt32?
@@ -18,11 +19,25 @@ final class BareHost: StubHost {
     var written: [UInt32] = []
     var answersHypercalls = false
 
+    /// Devices of the hypervisor's own, and which addresses it was asked for.
+    var devices: [UInt64: UInt64] = [:]
+    var asked: [UInt64] = []
+
     override init() {
         super.init()
         timeStampCounter = 0x1234_5678_9ABC
     }
 
+    override func readMMIO(_ address: UInt64, size: Int) -> UInt64? {
+        asked.append(address)
+        return devices[address]
+    }
+    override func writeMMIO(_ address: UInt64, size: Int, value: UInt64) -> Bool {
+        asked.append(address)
+        guard devices[address] != nil else { return false }
+        devices[address] = value
+        return true
+    }
     override func readPort(_ port: UInt16, size: Int) -> UInt32? { ports[port] }
     override func writePort(_ port: UInt16, size: Int, value: UInt32) -> Bool {
         guard ports[port] != nil else { return false }
@@ -49,13 +64,23 @@ final class BareHost: StubHost {
         case 1: (0x306C3, 0, 1 << 17 | 1 << 26 | 1 << 30, 0)
         case 7: (0, 1 | 1 << 7 | 1 << 20 | 1 << 10 | 1 << 18, 1 << 2 | 1 << 22, 0)
         case 0xD: subleaf == 0 ? (7, 0x340, 0x340, 0) : (15, 0, 0, 0)
-        case 0x8000_0001: (0, 0, 0, 1 << 11 | 1 << 20 | 1 << 27 | 1 << 29)
+        case 0x8000_0001: (0, 0, 0, 1 << 11 | 1 << 20 | 1 << 27 | 1 << 29 | (hasGigabytePages ? 1 << 26 : 0))
         case 0x8000_0008: (0x3000 | physicalBits, 0, 0, 0)
         default: (0, 0, 0, 0)
         }
     }
     override func acknowledgeInterrupt() -> UInt8? { interrupts.isEmpty ? nil : interrupts.removeFirst() }
     override func hypercall() -> Bool { answersHypercalls }
+    /// How many have stopped the others and not let them go on.
+    var stops = 0
+    /// What the others do before this one's turn.
+    var onStop: () -> Void = {}
+    override func stopOthers() {
+        onStop()
+        stops += 1
+    }
+    override func letOthersRun() { stops -= 1 }
+    override func returnInterrupt(_ vector: UInt8) { interrupts.insert(vector, at: 0) }
 }
 
 /// A processor with tables that every mode can use. Each event's handler is a HLT, so that a run ends there and tells its

@@ -228,10 +228,13 @@ import X86
         #expect(machine.state.registers[3] == 0x756E_6547)
     }
 
-    @Test func hypercallLeavesBehindTheInstruction() throws {
+    @Test func hypercallWaitsForItsResult() throws {
         let machine = try SystemMachine.long([0x0F, 0x01, 0xC1, 0xF4])
         #expect(machine.processor.run() == .hypercall)
-        #expect(machine.state.rip == SystemMachine.code + 3)
+        #expect(machine.state.rip == SystemMachine.code)
+        machine.processor.completeHypercall(result: 7)
+        try machine.runToHalt()
+        #expect(machine.state.registers[0] == 7 && machine.state.rip == SystemMachine.code + 4)
     }
 
     @Test func SMAPFollowsAC() throws {

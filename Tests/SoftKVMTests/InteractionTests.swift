@@ -525,6 +525,177 @@ struct InteractionTests {
         unsafe munmap(region, 4096)
     }
 
+    /// A LOCK'd access across pages stops all vCPUs. Where its memory has gone it ends with EFAULT, and they go on.
+    @Test(.within(minutes: 2))
+    func aSplitLockOnMemoryThatGoesHoldsNobodyUp() throws {
+        let machine = try TestMachine(
+            .software,
+            source: """
+                lock add dword [0x600ffe], 1
+                hlt
+                align 0x100
+                again: inc dword [0x8000]
+                jmp again
+                """)
+        let region = unsafe try #require(
+            unsafe mmap(nil, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
+        unsafe try machine.machine.addSlot(hostAddress: region, size: 8192, at: 0x600000)
+        unsafe mprotect(region + 4096, 4096, PROT_NONE)
+        let kick = Mutex<KickHandle?>(nil)
+        let sibling = Helper {
+            var cpu = try machine.makeCPU(id: 1, at: Place.code + 0x100)
+            kick.withLock { $0 = cpu.kickHandle }
+            try cpu.run()
+            guard case .interrupted = cpu.exit else { throw Unexpected(cpu.exit) }
+        }
+        try machine.memory.waitWhile(0, at: 0x8000)
+        var cpu = try machine.makeCPU(id: 0)
+        for _ in 0..<3 {
+            try Self.runIntoFault(&cpu, .software, at: 0x601000)
+            #expect(try cpu.generalRegisters().rip == Place.code)
+            // The other one runs, and memory can be given and taken.
+            let before = try machine.memory.load(UInt32.self, at: 0x8000)
+            try machine.memory.waitWhile(before, at: 0x8000)
+            try machine.machine.setFlags(.logDirtyPages, of: machine.high)
+            try machine.machine.setFlags([], of: machine.high)
+        }
+        unsafe mprotect(region + 4096, 4096, PROT_READ | PROT_WRITE)
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        #expect(unsafe region.load(fromByteOffset: 4092, as: UInt32.self) == 0x1_0000)
+        try #require(kick.withLock { $0 }).kick()
+        try sibling.join()
+        unsafe munmap(region, 8192)
+    }
+
+    // MARK: Slots and what vCPUs keep of them
+
+    /// A log that is switched off and on begins anew, and stores that needed no look meanwhile are looked at again.
+    @Test(arguments: hypervisors)
+    func aDirtyLogThatIsSwitchedOffAndOn(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: mov byte [0x101000], 1
+                mov byte [0x102000], 1
+                hlt
+                mov byte [0x102000], 2
+                hlt
+                jmp again
+                """)
+        var cpu = try machine.makeCPU()
+        for _ in 0..<3 {
+            try machine.machine.setFlags(.logDirtyPages, of: machine.high)
+            #expect(try machine.machine.dirtyPages(of: machine.high) == [], "it begins clean")
+            try Self.runToHalt(&cpu)
+            // What is in the log is gone with it.
+            try machine.machine.setFlags([], of: machine.high)
+            #expect(throws: KVMError.failed(.getDirtyLog, .noSuchFile)) {
+                try machine.machine.dirtyLog(of: machine.high)
+            }
+            try machine.machine.setFlags(.logDirtyPages, of: machine.high)
+            #expect(try machine.machine.dirtyPages(of: machine.high) == [])
+            try Self.runToHalt(&cpu)
+            #expect(try machine.machine.dirtyPages(of: machine.high) == [0x2000])
+            try machine.machine.setFlags([], of: machine.high)
+        }
+    }
+
+    private static func runToHalt(_ cpu: inout VirtualCPU) throws {
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+    }
+
+    /// Other memory at the same place: reads, writes and code are the new memory's at once, and the old one is left alone.
+    @Test(arguments: hypervisors)
+    func otherMemoryAtTheSamePlace(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                again: mov eax, [0x600000]
+                mov dword [0x600004], eax
+                call 0x600100
+                hlt
+                jmp again
+                """)
+        var cpu = try machine.makeCPU()
+        let memories = try (1...3 as ClosedRange<UInt32>).map { value in
+            let memory = try GuestMemory(size: 8192)
+            try memory.store(value, at: 0)
+            // mov ebx, value; ret
+            try memory.write([0xBB, UInt8(value), 0, 0, 0, 0xC3], at: 0x100)
+            return memory
+        }
+        for value: UInt32 in [1, 2, 1, 3, 2] {
+            for memory in memories { try memory.store(0 as UInt32, at: 4) }
+            let slot = try machine.machine.addSlot(memories[Int(value) - 1], at: 0x600000)
+            for _ in 0..<2 {
+                try cpu.run()
+                guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+                let registers = try cpu.generalRegisters()
+                #expect(registers.rax == UInt64(value) && registers.rbx == UInt64(value))
+            }
+            for (number, memory) in memories.enumerated() {
+                #expect(try memory.load(UInt32.self, at: 4) == (number + 1 == Int(value) ? value : 0))
+            }
+            try machine.machine.remove(slot)
+        }
+    }
+
+    /// A slot that moves takes its memory with it, and leaves nothing where it was.
+    @Test(arguments: hypervisors)
+    func aSlotThatMoves(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(
+            hypervisor, source: "again: mov eax, [0x600000]\nmov ebx, [0x700000]\nhlt\njmp again")
+        let memory = try GuestMemory(size: 4096)
+        try memory.store(7 as UInt32, at: 0)
+        let slot = try machine.machine.addSlot(memory, at: 0x600000)
+        var cpu = try machine.makeCPU()
+        for address: UInt64 in [0x600000, 0x700000, 0x600000] {
+            if try machine.machine.address(of: slot) != address { try machine.machine.move(slot, to: address) }
+            for _ in 0..<2 {
+                try cpu.run()
+                do {
+                    guard case .mmioRead(let read) = cpu.exit else { throw Unexpected(cpu.exit) }
+                    #expect(read.address == (address == 0x600000 ? 0x700000 : 0x600000))
+                    read.answer(9)
+                }
+                try cpu.run()
+                guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+                let registers = try cpu.generalRegisters()
+                #expect(
+                    registers.rax == (address == 0x600000 ? 7 : 9) && registers.rbx == (address == 0x600000 ? 9 : 7))
+            }
+        }
+    }
+
+    // MARK: Answers
+
+    /// The client has moved RIP after an exit: what it answered was another instruction's.
+    @Test(arguments: ["in eax, 0x60", "out 0x60, eax", "mov eax, [0x600000]", "mov [0x600000], eax"])
+    func anAnswerIsNotAppliedToAnotherInstruction(_ instruction: String) throws {
+        let machine = try TestMachine(
+            .software, source: "\(instruction)\nhlt\nalign 0x100\n\(instruction)\nhlt\n")
+        var cpu = try machine.makeCPU()
+        var reasons: [ExitReason] = []
+        for moves in [true, false] {
+            try cpu.run()
+            reasons.append(cpu.exit.reason)
+            switch cpu.exit {
+            case .portIn(let input): input.answer(moves ? 0x1111 : 0x2222)
+            case .mmioRead(let read): read.answer(moves ? 0x1111 : 0x2222)
+            case .portOut, .mmioWrite: break
+            case let exit: throw Unexpected(exit)
+            }
+            if moves { try cpu.update { $0.rip = Place.code + 0x100 } }
+        }
+        #expect(reasons[0] == reasons[1])
+        try cpu.run()
+        guard case .halt = cpu.exit else { throw Unexpected(cpu.exit) }
+        let takes = reasons[0] == .io ? instruction.hasPrefix("in ") : instruction.hasPrefix("mov eax")
+        #expect(try cpu.generalRegisters().rax == (takes ? 0x2222 : 0))
+    }
+
     // MARK: Arguments at bad addresses
 
     @Test(arguments: hypervisors)

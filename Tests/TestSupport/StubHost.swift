@@ -26,5 +26,7 @@ open class StubHost: ProcessorHost {
     open func newCodePage() -> Bool { false }
     open func droppedWrites() {}
     open var othersMayHoldWrites: Bool { false }
-    open func exclusively(_ body: () -> Void) { body() }
+    open func stopOthers() {}
+    open func letOthersRun() {}
+    open func returnInterrupt(_ vector: UInt8) {}
 }

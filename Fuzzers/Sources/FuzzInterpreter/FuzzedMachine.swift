@@ -69,7 +69,7 @@ final class FuzzedMachine {
 
     /// The state is complete.
     func begin() {
-        processor.transaction.abandon()
+        processor.unfinished.abandon()
         processor.withdraw([.leave, .interrupt, .careful, .deferredWrites])
         processor.stateChanged()
         tables = tableBytes

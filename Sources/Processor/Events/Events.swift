@@ -33,7 +33,7 @@ extension VirtualProcessor {
         raise(stop.vector, code: stop.hasErrorCode ? stop.errorCode : nil)
     }
 
-    private func raise(_ vector: UInt8, code: UInt32?, isInjected: Bool = false) {
+    func raise(_ vector: UInt8, code: UInt32?, isInjected: Bool = false) {
         cpu.state.pendingException.isPending = true
         cpu.state.pendingException.isInjected = isInjected
         cpu.state.pendingException.vector = vector
@@ -50,21 +50,26 @@ extension VirtualProcessor {
     /// Delivers `first`, or what comes of it: the second exception, #DF, shutdown. Intel SDM vol. 3, table 6-5.
     private func inject(_ first: Event) -> ProcessorExit? {
         var event = first
-        transaction.isCareful = true
-        defer { transaction.isCareful = false }
+        underWay.isCareful = true
+        defer {
+            underWay.isCareful = false
+            underWay.event = nil
+        }
         while true {
+            underWay.event = event
             cpu.state.pendingException.isPending = false
             let problem: Stop
             do throws(Stop) {
                 try cpu.deliver(event, next: cpu.state.rip)
                 cpu.state.interruptShadow = 0
                 heldTraps = 0
-                if !transaction.writes.isEmpty { request(.deferredWrites) }
+                unfinished.finish()
+                if !unfinished.writes.isEmpty { request(.deferredWrites) }
                 return nil
             } catch {
                 problem = error
             }
-            transaction.abandon()
+            unfinished.abandon()
             guard problem.kind == .fault else {
                 // A table or a stack lies where only userspace can answer: KVM_INTERNAL_ERROR_DELIVERY_EV.
                 raise(event.vector, code: event.errorCode, isInjected: true)
@@ -240,6 +245,8 @@ extension VirtualProcessor {
             }
             if case .client(let exit) = exit { return exit }
         }
+        underWay.resumeFlag = cpu.hasFlag(.RF)
+        defer { underWay.resumeFlag = false }
         cpu.state.systemFlags &= ~RFLAGS.RF.rawValue
         breakpointHits = 0
         return step()

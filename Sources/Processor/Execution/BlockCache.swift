@@ -11,7 +11,6 @@ import Glibc
     /// `CPUState.codeGeneration` when the bytes were last found unchanged; 0 once they were found changed.
     var codeGeneration: UInt64
     var mode: CodeMode
-    var instructionCount: UInt32
     var opCount: UInt32
     var byteLength: UInt32
     /// The page's records in its region, and which page.

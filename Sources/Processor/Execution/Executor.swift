@@ -8,33 +8,32 @@ extension VirtualProcessor {
     public func run() -> ProcessorExit {
         // The client may have written guest memory since the last run.
         cpu.state.codeGeneration &+= 1
-        // Before anything is stored, and for whoever waits while this vCPU does not run.
+        // Before anything is reached or stored: an instruction that waited for an answer is executed before any boundary. And for
+        // whoever waits while this vCPU does not run.
+        if withdraw(.flushTLB) { flushTranslations() }
         if pendingRequests.contains(.newCodePage) { serveNewCodePage() }
-        defer {
-            cpu.settleMXCSR()
-            if pendingRequests.contains(.newCodePage) { serveNewCodePage() }
-        }
-        if unsafe HostFault.guarding(faultContext, { CPU($0).processor.loop() }, cpu.address) { return exit }
-        cpu.restoreHostMXCSR()
-        if isExecuting { cpu.state.rip = cpu.instructionRIP }
-        isExecuting = false
-        accessIsImplicit = false
-        if actsAsSupervisor {
-            actsAsSupervisor = false
-            cpu.state.cpl = 3
-            cpu.updateMode()
-        }
-        transaction.isCareful = false
-        transaction.abandon()
+        defer { if pendingRequests.contains(.newCodePage) { serveNewCodePage() } }
+        let abandoned = unsafe HostFault.guarding(
+            faultContext,
+            {
+                CPU($0).processor.loop()
+                CPU($0).settleMXCSR()
+            }, cpu.address)
+        guard let abandoned else { return exit }
+        recover(hostMXCSR: abandoned)
         return unsafe .hostFault(address: UInt64(faultContext.pointee.faultAddress))
     }
 
     /// Runs until `exit` says why not to go on.
     private func loop() {
         if let exit = nextDeferredWrite() { return leave(exit) }
-        if transaction.isActive {
-            // The instruction that waited for an answer comes first, before any event.
-            if !completePortWrite(), let exit = step() { return leave(exit) }
+        if unfinished.isAnswered {
+            // The instruction that waited for an answer comes first, before any event; if it is still the next.
+            if unfinished.place != cpu.codeLinear(cpu.state.rip) {
+                unfinished.forgetAnswers()
+            } else if !completePortWrite(), let exit = step() {
+                return leave(exit)
+            }
         }
         while true {
             if needsAttention, let exit = attend() { return leave(exit) }
@@ -42,33 +41,33 @@ extension VirtualProcessor {
         }
     }
 
-    /// An OUT that was handed out and still stands where it did has nothing left to do but to move on; false where it is
-    /// to be executed again, with the checks that debugging asks for.
+    /// An OUT that was handed out has nothing left to do but to move on; false where it is to be executed again, with the
+    /// checks that debugging asks for.
     private func completePortWrite() -> Bool {
-        let place = transaction.portWritePlace
-        guard transaction.portWriteDone, cpu.state.rip == place.rip, !isStepping,
+        guard case .portWritten(let following) = unfinished.answer, !isStepping,
             cpu.state.systemFlags & RFLAGS.TF.rawValue == 0
         else { return false }
-        transaction.finish()
+        unfinished.finish()
         cpu.state.interruptShadow = 0
-        cpu.state.instructionCount &+= 1
-        cpu.state.rip = place.following
+        cpu.state.rip = following
         return true
     }
 
     /// Completes the OUT that the last run ended with, at once and not when the next run begins.
     public func finishPortWrite() {
-        guard transaction.portWriteDone else { return }
+        guard case .portWritten(let following) = unfinished.answer else { return }
         let trap = cpu.hasFlag(.TF)
-        cpu.state.rip = transaction.portWritePlace.following
+        cpu.state.rip = following
         cpu.state.interruptShadow = 0
-        cpu.state.instructionCount &+= 1
-        transaction.finish()
+        unfinished.finish()
         trapFollows = nil
         afterInstruction(trap: trap)
     }
 
-    private func leave(_ exit: ProcessorExit) { self.exit = exit }
+    private func leave(_ exit: ProcessorExit) {
+        self.exit = exit
+        unfinished.leave(for: exit, at: cpu.codeLinear(cpu.state.rip))
+    }
 
     private var needsAttention: Bool {
         cpu.exitRequest != 0 || cpu.state.interruptShadow != 0 || cpu.state.pendingException.isPending
@@ -81,12 +80,12 @@ extension VirtualProcessor {
         do throws(Stop) {
             guard let block = try currentBlock() else { return step() }
             var next = cpu.enter(block, at: cpu.state.rip)
-            isExecuting = true
+            underWay.isExecuting = true
             while next != 0 {
                 cpu.state.currentOp = next
                 next = OpCursor(next).op.handler(cpu.address, next)
             }
-            isExecuting = false
+            underWay.isExecuting = false
             stop = cpu.state.stop
             if stop.kind == .fault || stop.kind == .careful || stop.kind == .exitBefore {
                 cpu.state.rip = cpu.instructionRIP
@@ -103,20 +102,20 @@ extension VirtualProcessor {
         let stop: Stop
         let trap = cpu.state.systemFlags & RFLAGS.TF.rawValue != 0
         trapFollows = nil
-        transaction.rewind()
-        transaction.isCareful = true
+        unfinished.rewind()
+        underWay.isCareful = true
         // A shadow lasts for one instruction; one that makes a new shadow sets it again.
         let shadow = cpu.state.interruptShadow
+        underWay.interruptShadow = shadow
         cpu.state.interruptShadow = 0
         do throws(Stop) {
             let op = try fetchSingle()
             cpu.state.blockRIP = cpu.state.rip
             cpu.state.currentOp = op
-            cpu.state.instructionCount &+= 1
             let cursor = OpCursor(op)
-            isExecuting = true
+            underWay.isExecuting = true
             let next = cursor.op.handler(cpu.address, op)
-            isExecuting = false
+            underWay.isExecuting = false
             if next != 0 {
                 // A straight instruction, or a branch that went on into a block.
                 if next == cursor.next {
@@ -134,13 +133,14 @@ extension VirtualProcessor {
         } catch {
             stop = error
         }
-        transaction.isCareful = false
+        underWay.isCareful = false
+        underWay.interruptShadow = nil
         if stop.kind == .exitBefore {
             // The instruction has still to be executed, under the shadow that it had.
             cpu.state.interruptShadow = shadow
             return act(on: stop)
         }
-        transaction.finish()
+        unfinished.finish()
         let exit = act(on: stop)
         if stop.kind == .boundary || stop.kind == .exitAfter {
             afterInstruction(trap: trap)
@@ -153,7 +153,7 @@ extension VirtualProcessor {
         switch stop.kind {
         case .boundary: return nil
         case .fault:
-            transaction.abandon()
+            unfinished.abandon()
             return deliverFault(stop)
         case .careful: return step()
         case .exitBefore, .exitAfter: return exit
@@ -162,10 +162,7 @@ extension VirtualProcessor {
 
     /// The next MMIO write of the instruction that is complete.
     func nextDeferredWrite() -> ProcessorExit? {
-        guard !transaction.writes.isEmpty else { return nil }
-        let write = transaction.writes.removeFirst()
-        transaction.setOutgoing(value: write.value, size: write.size)
-        return .mmioWrite(address: write.address, size: write.size)
+        unfinished.nextWrite().map { .mmioWrite(address: $0.address, size: $0.size) }
     }
 
     // MARK: Blocks
@@ -220,7 +217,7 @@ extension VirtualProcessor {
         let available = 4096 - Int(linear & 4095)
         // The lines are marked before the bytes are read, so that no store slips between, and the bytes are read once, since
         // another vCPU may be storing.
-        let firstLine = Int(linear & 4095) / 64
+        let offset = Int(linear & 4095)
         var ops: [Op] = []
         ops.reserveCapacity(24)
         var bytes: [UInt8] = []
@@ -229,8 +226,7 @@ extension VirtualProcessor {
         var ended = false, endsElsewhere = false
         while !ended, ops.count < VirtualProcessor.longestBlock {
             let wanted = min(available - length, 15)
-            let last = (Int(linear & 4095) + length + wanted - 1) / 64
-            markCode(place.records, place.page, VirtualProcessor.lines(firstLine, last))
+            markCode(place.records, place.page, PageRecords.lines(at: offset, count: length + wanted))
             if bytes.count < length + wanted {
                 let known = bytes.count
                 unsafe bytes.append(
@@ -248,23 +244,18 @@ extension VirtualProcessor {
             if length >= available { break }
         }
         guard !ops.isEmpty else { return nil }
-        let count = ops.count
         if !endsElsewhere {
             var op = Op(handler: Interpreter.goOn)
             op.nextOffset = UInt16(truncatingIfNeeded: length)
             ops.append(op)
         }
-        let lines = VirtualProcessor.lines(firstLine, (Int(linear & 4095) + length - 1) / 64)
+        let lines = PageRecords.lines(at: offset, count: length)
         let block = unsafe Block(
             hostAddress: UInt(bitPattern: code), next: nil, codeGeneration: cpu.state.codeGeneration, mode: mode,
-            instructionCount: UInt32(count), opCount: UInt32(ops.count), byteLength: UInt32(length),
+            opCount: UInt32(ops.count), byteLength: UInt32(length),
             records: Unmanaged.passUnretained(place.records), page: place.page, lines: lines)
         return unsafe bytes.withUnsafeBytes { bytes in
             unsafe blocks.insert(block, ops: ops, bytes: bytes.baseAddress.unsafelyUnwrapped)
         }
-    }
-
-    private static func lines(_ first: Int, _ last: Int) -> UInt64 {
-        (UInt64.max << UInt64(first)) & (UInt64.max >> UInt64(63 - min(last, 63)))
     }
 }

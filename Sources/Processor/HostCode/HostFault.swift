@@ -6,34 +6,42 @@ import X86
 /// vCPU runs. The access then raises SIGSEGV or SIGBUS here, and the run ends with EFAULT at the instruction.
 ///
 /// The run loop is entered through a few emitted instructions that keep the stack pointer; the signal handler, when the
-/// address is the guest's, goes back to them instead of returning. What lies between is abandoned: an instruction
-/// changes no state before its last access that can fault, and owns nothing.
+/// address is the guest's, goes back to them instead of returning. What lies between is abandoned: it owns nothing, an
+/// instruction changes no state before its last access that can fault, and the exceptions to that are in `Context.underWay`.
+///
+/// The same instructions put the thread's control of floating point by, so that guest code runs under the usual one and the
+/// caller finds its own again, whatever was under way: MXCSR, the x87 control word, an empty x87 stack, DF clear.
 enum HostFault {
     /// What the handler finds of the thread that it interrupts, through a thread-specific key.
     @safe struct Context {
         /// The stack pointer inside `enter`; 0 while no run is under way.
         var stackPointer: UInt = 0
         var faultAddress: UInt = 0
+        /// What is to be undone after a fault.
+        var underWay = UnderWay()
         /// SAFETY: the address space outlives the processor that owns the context.
         var memory: Unmanaged<AddressSpace>
     }
 
-    /// Calls `body(argument)` so that faults on the regions of `context.memory` end it: false then. A host that allows no
-    /// code made at run time runs it unguarded: such a fault then ends the process, as it does that of any client.
+    /// Calls `body(argument)` so that faults on the regions of `context.memory` end it. A host that allows no code made at run
+    /// time runs it unguarded: such a fault then ends the process, as it does that of any client.
+    /// - Returns: nil where it has ended by itself; after a fault the host's MXCSR as it was then.
     static func guarding(
         _ context: UnsafeMutablePointer<Context>, _ body: @convention(c) (UInt) -> Void, _ argument: UInt
-    ) -> Bool {
+    ) -> UInt32? {
         let process = Process.shared
         guard let enter = process.enter else {
             body(argument)
-            return true
+            return nil
         }
+        // A run may be under way around this.
+        let outer = unsafe context.pointee.stackPointer
         unsafe pthread_setspecific(process.key, context)
         let bodyAddress = unsafe unsafeBitCast(body, to: UInt.self)
-        let completed = HostCode.call(enter, bodyAddress, argument, UInt(bitPattern: context)) == 0
-        unsafe context.pointee.stackPointer = 0
-        pthread_setspecific(process.key, nil)
-        return completed
+        let result = HostCode.call(enter, bodyAddress, argument, UInt(bitPattern: context))
+        unsafe context.pointee.stackPointer = outer
+        if outer == 0 { pthread_setspecific(process.key, nil) }
+        return result == 0 ? nil : UInt32(truncatingIfNeeded: result)
     }
 
     /// What a process needs once: the emitted code, the key, the handlers. Made at first use, never changed.
@@ -47,13 +55,18 @@ enum HostFault {
         // What was installed before us.
         let former: InlineArray<2, sigaction>
 
-        /// enter(body: rdi, argument: rsi, context: rdx)
+        /// enter(body: rdi, argument: rsi, context: rdx); 0, or after a fault bit 32 and MXCSR.
         private static let code: (bytes: [UInt8], recovery: Int) = {
             var a = Assembler()
             let (recovery, end) = (a.label(), a.label())
             let saved: [GeneralRegister] = [.rbp, .rbx, .r12, .r13, .r14, .r15]
             for register in saved { a.push(register) }
             a.sub(.rsp, 8)
+            a.stmxcsr(.at(.rsp))
+            a.fnstcw(.at(.rsp, 4))
+            a.restoreMXCSR()
+            a.mov(.at(.rsp, -8), 0x37F, .word)
+            a.fldcw(.at(.rsp, -8))
             a.mov(.at(.rdx), .rsp)
             a.mov(.rax, .rdi)
             a.mov(.rdi, .rsi)
@@ -61,8 +74,14 @@ enum HostFault {
             a.xor(.rax, .rax, .long)
             a.jmp(end)
             a.place(recovery)
-            a.mov(.rax, 1)
+            a.cld()
+            a.stmxcsr(.at(.rsp, -8))
+            a.mov(.rax, .at(.rsp, -8), .long)
+            a.bts(.rax, 32)
+            a.fninit()
             a.place(end)
+            a.ldmxcsr(.at(.rsp))
+            a.fldcw(.at(.rsp, 4))
             a.add(.rsp, 8)
             for register in saved.reversed() { a.pop(register) }
             a.ret()

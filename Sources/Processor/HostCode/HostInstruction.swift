@@ -173,13 +173,6 @@ struct HostInstruction {
                 a.mov(a.state(CPUState.loadedMXCSROffset), 0, .long)
                 a.ret()
             }) ?? 0
-    /// See `CPU.restoreHostMXCSR`.
-    static let restoringMXCSR =
-        HostCode.add(
-            Assembler.code { a in
-                a.restoreMXCSR()
-                a.ret()
-            }) ?? 0
     /// Bytes from the beginning of code for `usesMXCSR` at which it goes on without looking at the guest's masks.
     static let maskedEntry = UInt(Assembler.code { $0.leaveIfUnmasked(unmaskedAddress) }.count)
     private static let unmaskedAddress = unsafe unsafeBitCast(VectorExceptions.run, to: UInt.self)

@@ -2,8 +2,8 @@ import X86
 
 /// An x87 instruction as the host executes it: the whole x87 state is loaded, the instruction run, the state saved.
 ///
-/// The code is a function of the state, the op, and the address of a copy of the memory operand (or, for FCMOVcc, the status
-/// flags). No unmasked exception is pending when it is called, and the host waits for none between the guest's instruction
+/// The code is a function of the state, the op, and the address of the memory operand or a copy of it (or, for FCMOVcc, the
+/// status flags). No unmasked exception is pending when it is called, and the host waits for none between the guest's instruction
 /// and FXSAVE, so that a new one only becomes pending.
 struct HostX87Instruction: Hashable {
     /// D8…DF and ModRM: `mod` is 3, or 0 with the operand at [RCX].

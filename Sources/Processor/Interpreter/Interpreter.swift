@@ -97,7 +97,6 @@ extension CPU {
 
     @inline(__always) func enter(_ block: BlockReference, at rip: UInt64) -> UInt {
         state.blockRIP = rip
-        state.instructionCount &+= UInt64(block.block.instructionCount)
         return unsafe UInt(bitPattern: block.firstOp)
     }
 
@@ -110,7 +109,7 @@ extension CPU {
         let linear = codeLinear(target)
         if exitRequest == 0, let block = recallBlock(linear) {
             // Within a page the translation is that of the running code: a link needs no further check.
-            if (linear ^ codeLinear(state.blockRIP)) & ~0xFFF == 0, !processor.transaction.isCareful {
+            if (linear ^ codeLinear(state.blockRIP)) & ~0xFFF == 0, !processor.underWay.isCareful {
                 cursor.op.link = block.address
             }
             return enter(block, at: target)

@@ -10,6 +10,12 @@ import Synchronization
 
     @inline(__always) func load() -> T { unsafe pointer.loadUnaligned(as: T.self) }
 
+    /// Stores what is there.
+    @inline(__always) func touch() {
+        let value = load()
+        _ = compareExchange(expected: value, desired: value)
+    }
+
     /// LOCK CMPXCHG.
     @inline(__always) func compareExchange(expected: T, desired: T) -> (exchanged: Bool, original: T) {
         unsafe T.compareExchange(pointer, expected, desired)

@@ -53,14 +53,32 @@ extension CPU {
         return outcome
     }
 
-    /// Runs `body` while no other vCPU runs guest code. Others may have had their turn before it, and asked for things that
-    /// can't wait for a boundary: what this vCPU holds of translations may be true no longer.
-    func exclusively(_ body: () -> Void) {
-        let processor = processor
-        processor.host.exclusively {
-            if processor.withdraw(.flushTLB) { processor.flushTranslations() }
-            processor.serveNewCodePage()
-            body()
+    // MARK: Stores of this vCPU
+
+    /// A store of `size` bytes is about to happen: the page is logged. True where code was decoded from the page:
+    /// `noteCodeStore` is to follow the store.
+    func claimForWrite(_ region: MemoryRegion, _ address: UInt64, _ size: Int) throws(Stop) -> Bool {
+        let page = Int((address - region.base) >> 12)
+        let held = region.pages.codeLines(page)
+        if held & PageRecords.lines(at: Int(address & 0xFFF), count: size) != 0, !processor.underWay.isCareful {
+            // The running block may be among the victims: the store is made by itself, between blocks.
+            throw .careful
         }
+        if region.pages.markDirty(page) { processor.host.pageDirtied(slot: region.slot, page: page) }
+        return held != 0
+    }
+
+    /// A store to a page of code has happened: what was decoded from those bytes must go, on every vCPU.
+    func noteCodeStore(_ address: UInt64, _ size: Int) {
+        // Whoever marks lines after this sees the store.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        guard let region = unsafe processor.memory.region(at: address) else { return }
+        let records = unsafe region.pointee.pages
+        let page = unsafe Int((address - region.pointee.base) >> 12)
+        let touched = records.codeLines(page) & PageRecords.lines(at: Int(address & 0xFFF), count: size)
+        if touched == 0 { return }
+        records.removeCodeLines(page, touched)
+        state.codeGeneration &+= 1
+        processor.host.codeChanged()
     }
 }

@@ -12,9 +12,13 @@ extension CPU {
         unsafe pointer.pointee.tlb + Int(truncatingIfNeeded: (linear >> 12) & TLBEntry.indexMask)
     }
 
-    @inline(__always) private func tag<W: OperandWidth>(_ linear: UInt64, _: W.Type) -> UInt64 {
+    @inline(__always) private func readTag(_ linear: UInt64, size: Int) -> UInt64 {
         // The last byte's page: an access that leaves the entry's page matches nothing.
-        unsafe ((linear &+ UInt64(W.bytes - 1)) & ~0xFFF) | pointer.pointee.tlbGeneration
+        unsafe ((linear &+ UInt64(truncatingIfNeeded: size &- 1)) & ~0xFFF) | pointer.pointee.tlbGeneration
+    }
+
+    @inline(__always) private func writeTag(_ linear: UInt64, size: Int) -> UInt64 {
+        unsafe ((linear &+ UInt64(truncatingIfNeeded: size &- 1)) & ~0xFFF) | pointer.pointee.tlbGeneration
     }
 
     /// Reads `W` at a linear address. `segment` tells #SS from #GP where the address is not canonical.
@@ -22,7 +26,7 @@ extension CPU {
         throws(Stop) -> W
     {
         let entry = unsafe entry(linear)
-        if unsafe entry.pointee.read == tag(linear, W.self) {
+        if unsafe entry.pointee.read == readTag(linear, size: W.bytes) {
             return unsafe UnsafeRawPointer(bitPattern: UInt(linear &+ entry.pointee.addend)).unsafelyUnwrapped
                 .loadUnaligned(as: W.self)
         }
@@ -34,7 +38,7 @@ extension CPU {
         _ linear: UInt64, _ segment: SegmentName, as type: W.Type = W.self
     ) throws(Stop) -> W {
         let entry = unsafe entry(linear)
-        if unsafe entry.pointee.write == tag(linear, W.self) {
+        if unsafe entry.pointee.write == writeTag(linear, size: W.bytes) {
             return unsafe UnsafeRawPointer(bitPattern: UInt(linear &+ entry.pointee.addend)).unsafelyUnwrapped
                 .loadUnaligned(as: W.self)
         }
@@ -44,7 +48,7 @@ extension CPU {
     /// Writes `W` at a linear address.
     @inline(__always) func write<W: OperandWidth>(_ linear: UInt64, _ segment: SegmentName, _ value: W) throws(Stop) {
         let entry = unsafe entry(linear)
-        if unsafe entry.pointee.write == tag(linear, W.self) {
+        if unsafe entry.pointee.write == writeTag(linear, size: W.bytes) {
             unsafe UnsafeMutableRawPointer(bitPattern: UInt(linear &+ entry.pointee.addend)).unsafelyUnwrapped
                 .storeBytes(of: value, as: W.self)
             return
@@ -56,16 +60,14 @@ extension CPU {
     /// string instructions and vector stores; never crosses a page.
     @inline(__always) func hostAddressForWrite(_ linear: UInt64, size: Int) -> UnsafeMutableRawPointer? {
         let entry = unsafe entry(linear)
-        let last = linear &+ UInt64(truncatingIfNeeded: size &- 1)
-        guard unsafe entry.pointee.write == (last & ~0xFFF | pointer.pointee.tlbGeneration) else { return nil }
+        guard unsafe entry.pointee.write == writeTag(linear, size: size) else { return nil }
         return unsafe UnsafeMutableRawPointer(bitPattern: UInt(linear &+ entry.pointee.addend))
     }
 
     /// The host address of `size` bytes at `linear` where a load may go straight to them, else nil.
     @inline(__always) func hostAddressForRead(_ linear: UInt64, size: Int) -> UnsafeRawPointer? {
         let entry = unsafe entry(linear)
-        let last = linear &+ UInt64(truncatingIfNeeded: size &- 1)
-        guard unsafe entry.pointee.read == (last & ~0xFFF | pointer.pointee.tlbGeneration) else { return nil }
+        guard unsafe entry.pointee.read == readTag(linear, size: size) else { return nil }
         return unsafe UnsafeRawPointer(bitPattern: UInt(linear &+ entry.pointee.addend))
     }
 
@@ -75,6 +77,11 @@ extension CPU {
     @inline(__always) func sum(_ cursor: OpCursor) -> UInt64 {
         register(cursor.op.base, as: UInt64.self)
             &+ (register(cursor.op.index, as: UInt64.self) &<< UInt64(cursor.op.scale)) &+ cursor.op.displacement
+    }
+
+    /// What of an index register counts, by the op's address size.
+    @inline(__always) func addressMask(_ cursor: OpCursor) -> UInt64 {
+        cursor.op.addressSize == 8 ? .max : cursor.op.addressSize == 4 ? 0xFFFF_FFFF : 0xFFFF
     }
 
     /// The linear address of the op's memory operand of `size` bytes; segment checks done where the mode has any.
@@ -99,14 +106,5 @@ extension CPU {
     /// Writes the memory operand.
     @inline(__always) func writeOperand<W: OperandWidth>(_ cursor: OpCursor, _ value: W) throws(Stop) {
         try write(try linearAddress(cursor, size: W.bytes, .write), cursor.op.segment, value)
-    }
-
-    /// Reads, changes and writes back the memory operand (not atomically).
-    @inline(__always) func modifyOperand<W: OperandWidth>(_ cursor: OpCursor, _ change: (W) throws(Stop) -> W)
-        throws(Stop)
-    {
-        let linear = try linearAddress(cursor, size: W.bytes, .write)
-        let old: W = try readForWrite(linear, cursor.op.segment)
-        try write(linear, cursor.op.segment, try change(old))
     }
 }

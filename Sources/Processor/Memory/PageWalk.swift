@@ -13,14 +13,22 @@ extension CPU {
     }
 
     /// What the paging structures say of `linear` for an access; sets A and D bits. Throws #PF with CR2 set.
-    func walk(_ linear: UInt64, _ access: MemoryAccess, user: Bool, updating: Bool = true) throws(Stop) -> (
-        Translation, pageSize: UInt64
-    ) {
+    func walk(_ linear: UInt64, _ access: MemoryAccess, user: Bool) throws(Stop) -> (Translation, pageSize: UInt64) {
         guard isPaging else {
             return (Translation(page: linear & ~0xFFF, rights: [.writable, .user, .dirty]), 4096)
         }
-        var walk = PageWalk(cpu: self, linear: linear, access: access, user: user, updating: updating)
+        var walk = PageWalk(cpu: self, linear: linear, access: access, user: user, isProbe: false)
         return try walk.run()
+    }
+
+    /// The guest-physical address of `linear` and what its entries say, whatever rights they ask for, without side effects; nil
+    /// where it has none.
+    func probe(_ linear: UInt64) -> (address: UInt64, writable: Bool, user: Bool)? {
+        guard isPaging else { return (linear, true, true) }
+        if isLongMode, !CPU.isCanonical(linear) { return nil }
+        var walk = PageWalk(cpu: self, linear: linear, access: .read, user: false, isProbe: true)
+        guard let (found, _) = try? walk.run() else { return nil }
+        return (found.page | (linear & 0xFFF), found.rights.contains(.writable), found.rights.contains(.user))
     }
 
     /// #PF for an access to `linear`. Intel SDM vol. 3, 4.7.
@@ -61,8 +69,8 @@ extension CPU {
 
     /// EFLAGS.AC lets an explicit supervisor access reach user pages; implicit ones never do. Intel SDM vol. 3, 4.6.1.
     private var smapSuspended: Bool {
-        state.systemFlags & RFLAGS.AC.rawValue != 0 && state.cpl != 3 && !processor.actsAsSupervisor
-            && !processor.accessIsImplicit
+        state.systemFlags & RFLAGS.AC.rawValue != 0 && state.cpl != 3 && !processor.underWay.actsAsSupervisor
+            && !processor.underWay.accessIsImplicit
     }
 }
 
@@ -72,22 +80,29 @@ private struct PageWalk {
     let linear: UInt64
     let access: MemoryAccess
     let user: Bool
-    let updating: Bool
+    /// Rights are not looked at, and nothing changes.
+    let isProbe: Bool
     private var writable = true
     private var userPage = true
     private var noExecute = false
 
-    init(cpu: CPU, linear: UInt64, access: MemoryAccess, user: Bool, updating: Bool) {
+    init(cpu: CPU, linear: UInt64, access: MemoryAccess, user: Bool, isProbe: Bool) {
         self.cpu = cpu
         self.linear = linear
         self.access = access
         self.user = user
-        self.updating = updating
+        self.isProbe = isProbe
     }
 
     private var hasNX: Bool { cpu.state.efer & EFER.NXE.rawValue != 0 }
 
-    private func fault(_ cause: PageFaultCode) -> Stop { cpu.pageFault(linear, access, user: user, cause) }
+    private func fault(_ cause: PageFaultCode) -> Stop {
+        isProbe ? .fault(Exception.pageFault.vector) : cpu.pageFault(linear, access, user: user, cause)
+    }
+
+    private func allows(_ rights: Translation.Rights) -> Bool {
+        isProbe || cpu.allows(rights, access, user: user)
+    }
 
     mutating func run() throws(Stop) -> (Translation, pageSize: UInt64) {
         let cr3 = cpu.state.cr3
@@ -128,9 +143,9 @@ private struct PageWalk {
                 if maps {
                     let size: UInt64 = 1 << shift
                     let rights = rights(of: entry)
-                    guard cpu.allows(rights, access, user: user) else { throw fault(.present) }
+                    guard allows(rights) else { throw fault(.present) }
                     let wanted = value | (access == .write ? 0x60 : 0x20)
-                    if updating, wanted != value {
+                    if !isProbe, wanted != value {
                         let (done, current) = word.compareExchange(expected: value, desired: wanted)
                         if !done {
                             value = current
@@ -142,7 +157,7 @@ private struct PageWalk {
                     let base = (entry.address & ~(size - 1)) | (linear & (size - 1) & ~0xFFF)
                     return (Translation(page: base, rights: dirty(rights, wanted)), size)
                 }
-                if updating, value & 0x20 == 0 {
+                if !isProbe, value & 0x20 == 0 {
                     let (done, current) = word.compareExchange(expected: value, desired: value | 0x20)
                     if !done {
                         value = current
@@ -179,10 +194,10 @@ private struct PageWalk {
             let maps = level == 0 || large
             var wanted = value | 0x20
             if maps {
-                guard cpu.allows(rights(of: entry), access, user: user) else { throw fault(.present) }
+                guard allows(rights(of: entry)) else { throw fault(.present) }
                 if access == .write { wanted |= 0x40 }
             }
-            if updating, wanted != value {
+            if !isProbe, wanted != value {
                 guard word.compareExchange(expected: value, desired: wanted).exchanged else {
                     (writable, userPage) = before
                     continue
@@ -225,5 +240,26 @@ private struct PageWalk {
             return nil
         }
         return unsafe AtomicPlace(host)
+    }
+}
+
+extension VirtualProcessor {
+    /// KVM_TRANSLATE: where a linear address leads, without side effects; nil where it leads nowhere, or the host's memory with
+    /// the tables has gone.
+    public func translate(_ linear: UInt64) -> (address: UInt64, writable: Bool, user: Bool)? {
+        var probe = Probe(cpu: cpu, linear: linear)
+        let abandoned = unsafe withUnsafeMutablePointer(to: &probe) { place in
+            unsafe HostFault.guarding(
+                faultContext, { unsafe UnsafeMutablePointer<Probe>(bitPattern: $0).unsafelyUnwrapped.pointee.run() },
+                UInt(bitPattern: place))
+        }
+        return abandoned == nil ? probe.found : nil
+    }
+
+    private struct Probe {
+        let cpu: CPU
+        let linear: UInt64
+        var found: (address: UInt64, writable: Bool, user: Bool)?
+        mutating func run() { found = cpu.probe(linear) }
     }
 }

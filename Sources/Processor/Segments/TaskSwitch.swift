@@ -73,6 +73,8 @@ extension CPU {
         state.cr0 |= CR0.TS.rawValue
         state.dr7 &= ~DR7.localEnables.rawValue
         if cause == .iret { state.nmiBlocked = false }
+        processor.underWay.isInNewTask = true
+        defer { processor.underWay.isInNewTask = false }
         do throws(Stop) {
             try load(image, nested: cause == .call || cause == .event, external)
             if let errorCode {

@@ -107,6 +107,11 @@ import X86
         return maskedRIP(state.blockRIP &+ UInt64(cursor.op.nextOffset) &- UInt64(cursor.op.length))
     }
 
+    /// The RIP behind the running instruction.
+    @inline(__always) func followingRIP(_ cursor: OpCursor) -> UInt64 {
+        maskedRIP(state.blockRIP &+ UInt64(cursor.op.nextOffset))
+    }
+
     /// A RIP cut to what the code size can hold.
     @inline(__always) func maskedRIP(_ rip: UInt64) -> UInt64 {
         state.codeMode.codeSize == 8 ? rip : rip & 0xFFFF_FFFF

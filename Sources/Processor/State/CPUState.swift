@@ -41,12 +41,8 @@ import X86
     var codeMode = CodeMode(rawValue: 0)
     /// The address of the op that is being executed, for stops raised below it.
     var currentOp: UInt
-    /// The running instruction's memory operand needn't be aligned, whatever EFLAGS.AC says.
-    var isExemptFromAlignment = false
     /// Why the last handler returned no successor.
     var stop = Stop.boundary
-    /// Instructions begun in blocks: a lower bound of those retired by at most one block.
-    public var instructionCount: UInt64 = 0
     /// MXCSR as it was when it was loaded into the host's register, where exception flags have gathered since; 0 when none is.
     var loadedMXCSR: UInt32 = 0
     /// The owner, for the slow paths.

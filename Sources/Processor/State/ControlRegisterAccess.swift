@@ -151,15 +151,15 @@ extension CPU {
 }
 
 extension VirtualProcessor {
-    /// 8 bytes of a paging structure; 0 where there is no memory.
-    func loadPhysical(_ address: UInt64) -> UInt64 {
-        guard let host = unsafe hostAddress(ofPhysical: address, size: 8) else { return 0 }
-        return unsafe host.loadUnaligned(as: UInt64.self)
-    }
-
-    /// The owner has written CR0, CR3, CR4 or EFER: the PDPTEs of PAE paging follow from memory.
+    /// The owner has written CR0, CR3, CR4 or EFER: the PDPTEs of PAE paging follow from memory. Those that the host's memory
+    /// has lost are not present.
     func reloadPDPTEs() {
         guard cpu.isPaging, !cpu.isLongMode, cpu.state.cr4 & CR4.PAE.rawValue != 0 else { return }
+        cpu.state.pdptes = InlineArray(repeating: 0)
+        _ = unsafe HostFault.guarding(faultContext, { CPU($0).processor.loadPDPTEs() }, cpu.address)
+    }
+
+    private func loadPDPTEs() {
         for index in 0..<4 { cpu.state.pdptes[index] = loadPhysical(cpu.state.cr3 & 0xFFFF_FFE0 + UInt64(index) * 8) }
     }
 }

@@ -66,7 +66,7 @@ extension CPU {
     }
 
     var supervisorView: TLBView {
-        state.cr4 & CR4.SMAP.rawValue != 0 && (processor.actsAsSupervisor || !hasFlag(.AC))
+        state.cr4 & CR4.SMAP.rawValue != 0 && (processor.underWay.actsAsSupervisor || !hasFlag(.AC))
             ? .supervisorSMAP : .supervisor
     }
 
@@ -74,11 +74,11 @@ extension CPU {
     @inline(__always) func asSupervisor<T>(_ body: () throws(Stop) -> T) throws(Stop) -> T {
         guard state.cpl == 3 else { return try body() }
         let view = unsafe state.tlb
-        processor.actsAsSupervisor = true
+        processor.underWay.actsAsSupervisor = true
         state.cpl = 0
         unsafe pointer.pointee.tlb = processor.tlb.entries(supervisorView)
         defer {
-            processor.actsAsSupervisor = false
+            processor.underWay.actsAsSupervisor = false
             state.cpl = 3
             unsafe pointer.pointee.tlb = view
         }
@@ -97,8 +97,8 @@ extension CPU {
     /// Runs `body`, which reaches a system data structure: EFLAGS.AC does not suspend SMAP for such accesses.
     /// Intel SDM vol. 3, 4.6.1.
     @inline(__always) func implicitly<T>(_ body: () throws(Stop) -> T) throws(Stop) -> T {
-        processor.accessIsImplicit = true
-        defer { processor.accessIsImplicit = false }
+        processor.underWay.accessIsImplicit = true
+        defer { processor.underWay.accessIsImplicit = false }
         return try body()
     }
 }
@@ -182,7 +182,7 @@ extension VirtualProcessor {
         cpu.state.interruptShadow = 0
         cpu.state.nmiBlocked = false
         cpu.state.pendingException = PendingException()
-        transaction.abandon()
+        unfinished.abandon()
         debugExit = nil
         breakpointHits = 0
         heldTraps = 0

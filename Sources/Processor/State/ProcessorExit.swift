@@ -4,11 +4,11 @@ public enum ProcessorExit: Sendable, Equatable {
     case requested
     /// IN, INS: the data is given back by `VirtualProcessor.completeRead`. `count` elements of `size` bytes.
     case portRead(port: UInt16, size: Int, count: Int)
-    /// OUT, OUTS: the bytes are in `VirtualProcessor.exitData`. Completed by the next run.
+    /// OUT, OUTS: the bytes are in `VirtualProcessor.withExitData`. Completed by the next run.
     case portWrite(port: UInt16, size: Int, count: Int)
     /// The data is given back by `completeRead`. At most 8 bytes.
     case mmioRead(address: UInt64, size: Int)
-    /// The bytes are in `exitData`; the instruction is complete (or the next piece follows on the next run).
+    /// The bytes are in `withExitData`; the instruction is complete (or the next piece follows on the next run).
     case mmioWrite(address: UInt64, size: Int)
     /// HLT, complete.
     case halted
@@ -19,6 +19,7 @@ public enum ProcessorExit: Sendable, Equatable {
     /// An answer is given back by `completeMSR`.
     case readMSR(index: UInt32, reason: UInt32)
     case writeMSR(index: UInt32, value: UInt64, reason: UInt32)
+    /// VMCALL, VMMCALL: the result is given back by `completeHypercall`.
     case hypercall
     /// The instruction at RIP is one of `VirtualProcessor.intercepts`; nothing of it has happened.
     case intercepted(Intercepts)

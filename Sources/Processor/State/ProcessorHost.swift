@@ -27,8 +27,12 @@ public protocol ProcessorHost: AnyObject {
 
     /// The vector to deliver now, acknowledged; nil when there is none after all. Asked only while interrupts can be taken.
     func acknowledgeInterrupt() -> UInt8?
+    /// The vector that was acknowledged last could not be delivered: it is to be the next.
+    func returnInterrupt(_ vector: UInt8)
     /// An NMI is to be delivered now, and is taken; false where there is none after all. Asked only while NMIs can be taken.
     func acknowledgeNMI() -> Bool
+    /// The NMI that was taken last could not be delivered, and is to be given again.
+    func returnNMI()
     /// MONITOR and MWAIT do nothing; false: they are #UD.
     var offersMonitor: Bool { get }
     /// VMCALL/VMMCALL: true when answered (result in RAX already), false for an exit to the client.
@@ -44,13 +48,16 @@ public protocol ProcessorHost: AnyObject {
     func droppedWrites()
     /// Another vCPU that is running guest code has been asked to drop its write translations, and has not done so yet.
     var othersMayHoldWrites: Bool { get }
-    /// Runs `body` while no other vCPU of the VM runs guest code (split locks).
-    func exclusively(_ body: () -> Void)
+    /// Returns once no other vCPU of the VM runs guest code, and none does until `letOthersRun` (split locks). While this vCPU
+    /// waits for its turn others may have theirs.
+    func stopOthers()
+    func letOthersRun()
 }
 
 extension ProcessorHost {
     public var hasLocalAPIC: Bool { true }
     public func acknowledgeNMI() -> Bool { true }
+    public func returnNMI() {}
     public var offersMonitor: Bool { true }
     public func droppedWrites() {}
     public func pageDirtied(slot: UInt32, page: Int) {}

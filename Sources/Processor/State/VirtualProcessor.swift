@@ -33,21 +33,26 @@ internal import X86
         unsafeMutableAddress { unsafe exitPlace }
     }
 
-    /// The data of reads that the client has answered for the instruction that is being executed again, and the MMIO
-    /// writes that it has made.
-    var transaction: Transaction {
-        unsafeAddress { unsafe UnsafePointer(transactionPlace) }
-        unsafeMutableAddress { unsafe transactionPlace }
+    /// What userspace has a part in, between runs and while the instruction is executed again.
+    var unfinished: UnfinishedAccess {
+        unsafeAddress { unsafe UnsafePointer(unfinishedPlace) }
+        unsafeMutableAddress { unsafe unfinishedPlace }
     }
 
     // Both by address, since the checks that each access to a class's property brings showed in the cost of an exit.
     // SAFETY: allocated and initialised in init, freed in deinit; one thread at a time.
     private let exitPlace: UnsafeMutablePointer<ProcessorExit>
-    private let transactionPlace: UnsafeMutablePointer<Transaction>
+    private let unfinishedPlace: UnsafeMutablePointer<UnfinishedAccess>
 
-    /// A handler is running: the address of the instruction is its op's.
-    var isExecuting = false
+    /// What is to be undone where the host's memory fails.
+    var underWay: UnderWay {
+        unsafeAddress { unsafe UnsafePointer(underWayPlace) }
+        unsafeMutableAddress { unsafe underWayPlace }
+    }
+
+    // SAFETY: as `exitPlace`; the other is the field of that name in it.
     let faultContext: UnsafeMutablePointer<HostFault.Context>
+    private let underWayPlace: UnsafeMutablePointer<UnderWay>
     /// Guest debugging and single-step, as KVM_SET_GUEST_DEBUG set them; call `stateChanged` after.
     public var debugging = GuestDebugging()
 
@@ -68,10 +73,6 @@ internal import X86
     private var memoryVersion: UInt64 = 0
     /// CS's limit that the present lookups were checked against.
     var codeLimit: UInt32 = 0
-    /// CPL is hidden while the processor reaches its own tables and stacks (`CPU.asSupervisor`).
-    var actsAsSupervisor = false
-    /// A system data structure is being reached (`CPU.implicitly`).
-    var accessIsImplicit = false
     /// The privilege level that the `.watched` table was filled at.
     var watchedPrivilege: UInt8 = 0
     /// Requests that wait for IF, or for the end of an NMI's handler.
@@ -98,7 +99,6 @@ internal import X86
         _ = HostFault.Process.shared
         _ = HostProcessor.offered
         _ = HostInstruction.settlingMXCSR
-        _ = HostInstruction.restoringMXCSR
     }
 
     public init(memory: AddressSpace, host: any ProcessorHost) {
@@ -111,10 +111,13 @@ internal import X86
         blocks = BlockCache()
         unsafe exitPlace = .allocate(capacity: 1)
         unsafe exitPlace.initialize(to: .requested)
-        unsafe transactionPlace = .allocate(capacity: 1)
-        unsafe transactionPlace.initialize(to: Transaction())
+        unsafe unfinishedPlace = .allocate(capacity: 1)
+        unsafe unfinishedPlace.initialize(to: UnfinishedAccess())
         unsafe faultContext = .allocate(capacity: 1)
         unsafe faultContext.initialize(to: HostFault.Context(memory: Unmanaged.passUnretained(memory)))
+        unsafe underWayPlace = UnsafeMutableRawPointer(faultContext)
+            .advanced(by: MemoryLayout<HostFault.Context>.offset(of: \.underWay) ?? 0)
+            .assumingMemoryBound(to: UnderWay.self)
         tlb = TLB()
         let segments = InlineArray<8, SegmentRegister>(repeating: SegmentRegister())
         unsafe cpu.pointer.initialize(
@@ -127,8 +130,9 @@ internal import X86
     deinit {
         unsafe exitPlace.deinitialize(count: 1)
         unsafe exitPlace.deallocate()
-        unsafe transactionPlace.deinitialize(count: 1)
-        unsafe transactionPlace.deallocate()
+        unsafe unfinishedPlace.deinitialize(count: 1)
+        unsafe unfinishedPlace.deallocate()
+        unsafe faultContext.deinitialize(count: 1)
         unsafe faultContext.deallocate()
         unsafe storage.deallocate()
     }
@@ -140,7 +144,7 @@ internal import X86
     }
 
     /// RIP of the instruction whose access the host answers.
-    public var instructionPointer: UInt64 { isExecuting ? cpu.instructionRIP : cpu.state.rip }
+    public var instructionPointer: UInt64 { underWay.isExecuting ? cpu.instructionRIP : cpu.state.rip }
 
     /// RFLAGS whole (status flags are kept lazily inside `state`).
     public var rflags: UInt64 {
@@ -205,15 +209,23 @@ internal import X86
 
     // MARK: Completion of exits
 
-    /// Data for the port or MMIO read that the last run ended with, before the next run.
-    public func completeRead(_ bytes: UnsafeRawBufferPointer) { unsafe transaction.completeRead(bytes) }
+    /// What the last run's exit asks for, and asks for no more once this was called.
+    public func takeAwaitedAnswer() -> AwaitedAnswer { unfinished.takeAwaited() }
 
-    /// Takes back what the last exit asked for: the instruction begins again, at whatever RIP the owner sets.
-    public func abandonInstruction() { transaction.abandon() }
+    /// Data for the port or MMIO read that the last run ended with, before the next run.
+    public func completeRead(_ bytes: UnsafeRawBufferPointer) { unsafe unfinished.complete(reading: bytes) }
 
     /// The client's answer to an MSR exit: the value read, or an error (#GP).
-    public func completeMSR(value: UInt64, error: Bool) { transaction.completeMSR(value: value, error: error) }
+    public func completeMSR(value: UInt64, error: Bool) { unfinished.complete(.msr(value: value, error: error)) }
+
+    /// The client's answer to a hypercall exit, for RAX.
+    public func completeHypercall(result: UInt64) { unfinished.complete(.hypercall(result: result)) }
+
+    /// Takes back what the last exit asked for: the instruction begins again.
+    public func abandonInstruction() { unfinished.abandon() }
 
     /// The bytes of the port or MMIO write that the last run ended with.
-    public func withExitData<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { unsafe transaction.withOutgoing(body) }
+    public func withExitData<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
+        unsafe unfinished.outgoing.withUnsafeBytes(body)
+    }
 }

@@ -25,11 +25,6 @@ extension CPU {
         return cursor.op.operandSize == 2 ? target & 0xFFFF : target
     }
 
-    /// RIP behind the instruction.
-    @inline(__always) private func nextRIP(_ cursor: OpCursor) -> UInt64 {
-        state.blockRIP &+ UInt64(cursor.op.nextOffset)
-    }
-
     /// A direct branch with an operand size that cuts nothing off. A link was checked when it was made.
     @inline(__always) func jump(_ cursor: OpCursor) -> UInt {
         if cursor.op.link == 0, !isAllowed(directTarget(cursor)) { return stopped(.generalProtection) }
@@ -79,7 +74,7 @@ extension CPU {
         guard cursor.op.link != 0, let place = directPlace(writtenAt: pointer, UInt64.self) else {
             return callSlowly(cursor)
         }
-        place.value = nextRIP(cursor)
+        place.value = followingRIP(cursor)
         rsp = pointer
         return branch(cursor, to: cursor.op.immediate)
     }
@@ -87,7 +82,7 @@ extension CPU {
     @inline(never) private func callSlowly(_ cursor: OpCursor) -> UInt {
         do throws(Stop) {
             if !permits(directTarget(cursor)) { try refuseCall(UInt64.self) }
-            try pushLong(nextRIP(cursor))
+            try pushLong(followingRIP(cursor))
         } catch {
             return stopped(error)
         }
@@ -118,7 +113,7 @@ extension CPU {
         let target = directTarget(cursor)
         do throws(Stop) {
             if !permits(target) { try refuseCall(W.self) }
-            try pushAnywhere(W(truncatingIfNeeded: nextRIP(cursor)))
+            try pushAnywhere(W(truncatingIfNeeded: followingRIP(cursor)))
         } catch {
             return stopped(error)
         }
@@ -144,9 +139,9 @@ extension CPU {
             target = UInt64(truncatingIfNeeded: try readSource(cursor, as: W.self))
             if !permits(target) { try refuseCall(W.self) }
             if W.bits == 64 {
-                try pushLong(nextRIP(cursor))
+                try pushLong(followingRIP(cursor))
             } else {
-                try pushAnywhere(W(truncatingIfNeeded: nextRIP(cursor)))
+                try pushAnywhere(W(truncatingIfNeeded: followingRIP(cursor)))
             }
         } catch {
             return stopped(error)

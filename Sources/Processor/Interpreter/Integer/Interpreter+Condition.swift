@@ -56,7 +56,7 @@ extension CPU {
     }
 
     @inline(__always) func changeDirection(_ cursor: OpCursor, _ down: Bool) -> UInt {
-        state.systemFlags = state.systemFlags & ~(1 << 10) | (down ? (1 << 10) : 0)
+        state.systemFlags = state.systemFlags & ~RFLAGS.DF.rawValue | (down ? RFLAGS.DF.rawValue : 0)
         return proceed(cursor)
     }
 }

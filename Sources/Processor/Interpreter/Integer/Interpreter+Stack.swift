@@ -115,9 +115,14 @@ extension CPU {
         straight(cursor) { () throws(Stop) in
             let pointer = rsp
             let value: W = try popAnywhere()
+            if cursor.op.extra == OperandPlace.register { return setRegister(cursor.op.destination, value) }
+            let processor = processor
+            processor.underWay.stackPointer = pointer
             do throws(Stop) {
-                try writeDestination(cursor, value)
+                try writeOperand(cursor, value)
+                processor.underWay.stackPointer = nil
             } catch {
+                processor.underWay.stackPointer = nil
                 rsp = pointer
                 throw error
             }

@@ -143,11 +143,7 @@ extension CPU {
     private static var sourceIndex: UInt8 { 6 }
     private static var destinationIndex: UInt8 { 7 }
 
-    @inline(__always) private func addressMask(_ cursor: OpCursor) -> UInt64 {
-        cursor.op.addressSize == 8 ? .max : cursor.op.addressSize == 4 ? 0xFFFF_FFFF : 0xFFFF
-    }
-
-    @inline(__always) private var goesDown: Bool { state.systemFlags & 1 << 10 != 0 }
+    @inline(__always) private var goesDown: Bool { state.systemFlags & RFLAGS.DF.rawValue != 0 }
 
     /// One element without REP, or one iteration.
     @inline(__always) private func iterate<O: StringOperation, W: OperandWidth>(
@@ -173,7 +169,7 @@ extension CPU {
     {
         let mask = addressMask(cursor)
         if rcx & mask == 0 { return proceed(cursor) }
-        let isCareful = processor.transaction.isCareful
+        let isCareful = processor.underWay.isCareful
         let allowsBulk = !isCareful && !goesDown && O.usesDestination && !O.compares
         do throws(Stop) {
             while true {
@@ -190,7 +186,6 @@ extension CPU {
                     if O.compares, zeroFlag != (cursor.op.detail != 0) { return proceed(cursor) }
                 }
                 if rcx & mask == 0 { return proceed(cursor) }
-                if isCareful { processor.transaction.commit() }
                 if isCareful || exitRequest != 0 {
                     state.rip = instructionRIP
                     resumeBetweenIterations()

@@ -272,9 +272,12 @@ extension CPU {
     }
 
     func hypercall(_ cursor: OpCursor) -> UInt {
+        if case .hypercall(let result) = processor.unfinished.answer {
+            rax = result
+            return leave(cursor)
+        }
         if processor.host.hypercall() { return leave(cursor) }
-        state.rip = followingRIP(cursor)
         processor.exit = .hypercall
-        return stopped(.exitAfter)
+        return stopped(.exitBefore)
     }
 }

@@ -27,9 +27,9 @@ extension CPU {
     func readMSR(_ cursor: OpCursor) -> UInt {
         let next = instruction(cursor) { () throws(Stop) in
             try requirePrivilege()
-            if let answer = processor.transaction.msrAnswer {
-                guard !answer.error else { throw .generalProtection }
-                return setPair(answer.value)
+            if case .msr(let value, let error) = processor.unfinished.answer {
+                guard !error else { throw .generalProtection }
+                return setPair(value)
             }
             let answer: MSRAnswer
             if processor.host.allowsMSR(msrIndex, write: false) {
@@ -51,8 +51,8 @@ extension CPU {
     func writeMSR(_ cursor: OpCursor) -> UInt {
         serializingInstruction(cursor) { () throws(Stop) in
             try requirePrivilege()
-            if let answer = processor.transaction.msrAnswer {
-                guard !answer.error else { throw .generalProtection }
+            if case .msr(_, let error) = processor.unfinished.answer {
+                guard !error else { throw .generalProtection }
                 return
             }
             let answer: MSRAnswer

@@ -66,13 +66,16 @@ extension CPU {
 
     @inline(__always) func input<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         instruction(cursor) { () throws(Stop) in
+            let value: UInt64
+            if let answer = processor.unfinished.take(W.bytes) {
+                // The client may have changed the registers meanwhile, and what they said of the port is past.
+                setRegister(CPUState.offset(ofRegister: 0), W(truncatingIfNeeded: answer))
+                return
+            }
             let port = port(cursor)
             try checkPort(port, size: W.bytes)
             try checkIntercept()
-            let value: UInt64
-            if let answer = processor.transaction.take(W.bytes) {
-                value = answer
-            } else if let answer = processor.host.readPort(port, size: W.bytes) {
+            if let answer = processor.host.readPort(port, size: W.bytes) {
                 value = UInt64(answer)
             } else {
                 processor.exit = .portRead(port: port, size: W.bytes, count: 1)
@@ -84,25 +87,19 @@ extension CPU {
 
     @inline(__always) func output<W: OperandWidth>(_ cursor: OpCursor, _: W.Type) -> UInt {
         instruction(cursor) { () throws(Stop) in
-            if processor.transaction.portWriteDone { return }
+            if case .portWritten = processor.unfinished.answer { return }
             let port = port(cursor)
             try checkPort(port, size: W.bytes)
             try checkIntercept()
             let value = UInt64(truncatingIfNeeded: register(CPUState.offset(ofRegister: 0), as: W.self))
             if processor.host.writePort(port, size: W.bytes, value: UInt32(truncatingIfNeeded: value)) { return }
-            processor.transaction.setOutgoing(value: value, size: W.bytes)
-            processor.transaction.portWriteDone = true
-            processor.transaction.portWritePlace = (instructionRIP, followingRIP(cursor))
+            processor.unfinished.handOut(value, size: W.bytes, following: followingRIP(cursor))
             processor.exit = .portWrite(port: port, size: W.bytes, count: 1)
             throw .exitBefore
         }
     }
 
     // MARK: INS and OUTS
-
-    private func addressMask(_ cursor: OpCursor) -> UInt64 {
-        cursor.op.addressSize == 8 ? .max : cursor.op.addressSize == 4 ? 0xFFFF_FFFF : 0xFFFF
-    }
 
     /// Writes RCX, RSI or RDI as wide as addresses are.
     private func setIndex(_ number: UInt8, _ value: UInt64, _ cursor: OpCursor) {
@@ -150,7 +147,6 @@ extension CPU {
         let port = UInt16(truncatingIfNeeded: rdx)
         do throws(Stop) {
             if try hasNothingLeft(cursor, port, size: size) { return cursor.next }
-            try checkPort(port, size: size)
             let linear = try checkedLinear(.es, offset: rdi & addressMask(cursor), size: size, .write)
             var count = elements(cursor, at: linear, size: size)
             if count > 1 {
@@ -160,18 +156,18 @@ extension CPU {
             }
             try checkWritable(linear, size: count * size, .es)
             try checkIntercept()
-            if processor.transaction.remaining == 0, let first = processor.host.readPort(port, size: size) {
+            if processor.unfinished.remaining == 0, let first = processor.host.readPort(port, size: size) {
                 try store(UInt64(first), size, linear)
                 advance(cursor, index: 7, by: 1, size: size)
                 return endTurn(cursor)
             }
-            guard processor.transaction.remaining >= size else {
+            guard processor.unfinished.remaining >= size else {
                 processor.exit = .portRead(port: port, size: size, count: count)
                 throw .exitBefore
             }
-            count = min(count, processor.transaction.remaining / size)
+            count = min(count, processor.unfinished.remaining / size)
             for index in 0..<count {
-                guard let value = processor.transaction.take(size) else { break }
+                guard let value = processor.unfinished.take(size) else { break }
                 try store(value, size, linear &+ UInt64(index * size))
             }
             advance(cursor, index: 7, by: count, size: size)
@@ -195,13 +191,12 @@ extension CPU {
                 advance(cursor, index: 6, by: 1, size: size)
                 return endTurn(cursor)
             }
-            var bytes: [UInt8] = []
             var count = 0
             let most = elements(cursor, at: linear, size: size)
-            bytes.reserveCapacity(most * size)
+            processor.unfinished.beginOutgoing()
             var value = first
             while true {
-                for index in 0..<size { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index))) }
+                processor.unfinished.addOutgoing(value, size: size)
                 count += 1
                 guard count < most else { break }
                 // What can't be read ends the turn; the next one faults there.
@@ -211,7 +206,6 @@ extension CPU {
                 else { break }
                 value = try load(size, place, segment)
             }
-            processor.transaction.setOutgoing(bytes)
             advance(cursor, index: 6, by: count, size: size)
             state.rip = hasMore(cursor) ? instructionRIP : followingRIP(cursor)
             processor.exit = .portWrite(port: port, size: size, count: count)

@@ -105,11 +105,6 @@ extension OpCursor {
 }
 
 extension CPU {
-    /// RIP behind the current instruction, as far transfers save it.
-    @inline(__always) func followingRIP(_ cursor: OpCursor) -> UInt64 {
-        maskedRIP(state.blockRIP &+ UInt64(cursor.op.nextOffset))
-    }
-
     /// The 16-bit operand in `register` or memory.
     func word(_ cursor: OpCursor, _ register: UInt16) throws(Stop) -> UInt16 {
         cursor.isMemory ? try readOperand(cursor) : self.register(register)

@@ -73,7 +73,7 @@ extension CPU {
             if toLong { guard CPU.isCanonical(rcx) else { throw .generalProtection } }
             if isLongMode {
                 // Unlike IRET's, a TF that is set here traps before anything else is executed.
-                if self[11] & RFLAGS.TF.rawValue != 0, !processor.transaction.isCareful { throw .careful }
+                if self[11] & RFLAGS.TF.rawValue != 0, !processor.underWay.isCareful { throw .careful }
                 let kept: UInt64 = 0x3C_7FD7
                 rflags = self[11] & kept | RFLAGS.fixed.rawValue
                 processor.trapFollows = hasFlag(.TF)

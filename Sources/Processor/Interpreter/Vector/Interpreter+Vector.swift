@@ -91,15 +91,12 @@ extension CPU {
             if unsafe hostAddressForWrite(linear, size: size) == nil {
                 try checkWritable(linear, size: size, cursor.op.segment)
             }
-            let saved = state.xsave
-            enterMMX()
-            var value = SIMD4<UInt64>()
-            let next = unsafe withUnsafeMutablePointer(to: &value) { unsafe run(cursor, memory: UnsafeRawPointer($0)) }
-            do throws(Stop) {
+            var next: UInt = 0
+            try storingX87 { () throws(Stop) in
+                enterMMX()
+                var value = SIMD4<UInt64>()
+                next = unsafe withUnsafeMutablePointer(to: &value) { unsafe run(cursor, memory: UnsafeRawPointer($0)) }
                 try writePieces(linear, cursor.op.segment, size: size, value)
-            } catch {
-                state.xsave = saved
-                throw error
             }
             return next
         } catch {

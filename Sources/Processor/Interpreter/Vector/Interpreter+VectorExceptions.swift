@@ -62,10 +62,11 @@ extension CPU {
         if state.loadedMXCSR != 0 { _ = HostCode.call(HostInstruction.settlingMXCSR, address, 0, 0) }
     }
 
-    /// After a fault of the host's memory in the midst of an operation, the guest's rounding may still be in force here.
-    func restoreHostMXCSR() {
-        settleMXCSR()
-        _ = HostCode.call(HostInstruction.restoringMXCSR, address, 0, 0)
+    /// The same from what the host's register held when its frames were abandoned.
+    func settleMXCSR(from hostMXCSR: UInt32) {
+        guard state.loadedMXCSR != 0 else { return }
+        state.xsave[3] |= UInt64(hostMXCSR & 0x3F)
+        state.loadedMXCSR = 0
     }
 
     fileprivate func runUnmasked(_ cursor: OpCursor, memory: UInt) -> UInt {
@@ -77,6 +78,7 @@ extension CPU {
         var buffer = SIMD4<UInt64>()
         // While underflow is unmasked nothing is flushed to zero.
         let flush: UInt64 = unmasked & VectorExceptions.underflow != 0 ? 0x8000 : 0
+        processor.underWay.mxcsr = UInt32(truncatingIfNeeded: control)
         mxcsr = UInt32(truncatingIfNeeded: (control | 0x1F80) & ~0x3F & ~flush)
         // Without a memory operand `memory` is whatever the caller's register held.
         let storesHalves = result.contains(.half) && cursor.op.detail != 0
@@ -86,6 +88,7 @@ extension CPU {
                 storesHalves ? UInt(bitPattern: buffer) : memory)
         }
         var raised = UInt64(mxcsr) & 0x3F
+        processor.underWay.mxcsr = nil
         if unmasked & VectorExceptions.underflow != 0, isTiny(cursor, result, buffer) {
             raised |= VectorExceptions.underflow
         }

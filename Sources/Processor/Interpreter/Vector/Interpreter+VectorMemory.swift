@@ -123,8 +123,8 @@ extension CPU {
     }
 
     fileprivate func exemptFromAlignment(_ body: () throws(Stop) -> Void) throws(Stop) {
-        state.isExemptFromAlignment = true
-        defer { state.isExemptFromAlignment = false }
+        processor.underWay.isExemptFromAlignment = true
+        defer { processor.underWay.isExemptFromAlignment = false }
         try body()
     }
 

@@ -62,6 +62,8 @@ extension CPU {
 
     private func execute(_ cursor: OpCursor, _ argument: UInt) {
         if !executeQuickly(cursor, argument) {
+            // The host's register is replaced meanwhile.
+            settleMXCSR()
             makeLoadable()
             let data = state.xsave[2]
             _ = HostCode.call(UInt(cursor.op.immediate >> 16), address, cursor.address, argument)
@@ -172,25 +174,19 @@ extension CPU {
             try checkPendingX87()
             let size = Int(cursor.op.detail)
             let linear = try linearAddress(cursor, size: size, .write)
-            let host = unsafe hostAddressForWrite(linear, size: size)
-            if unsafe host == nil { try checkWritable(linear, size: size, cursor.op.segment) }
-            let saved = unsafe host == nil ? state.xsave : InlineArray(repeating: 0)
-            var value = SIMD4<UInt64>()
-            unsafe withUnsafeMutablePointer(to: &value) { execute(cursor, UInt(bitPattern: $0)) }
-            setDataPointer(cursor)
-            // Nothing is stored when an unmasked exception other than precision stops the store.
-            if x87StatusWord & ~x87ControlWord & 0x1F != 0 { return }
-            if let host = unsafe host {
-                unsafe withUnsafeBytes(of: value) {
-                    unsafe host.copyMemory(from: $0.baseAddress.unsafelyUnwrapped, byteCount: size)
-                }
-                return
+            if let host = unsafe hostAddressForWrite(linear, size: size) {
+                // The host stores there itself: where that faults nothing has changed yet.
+                execute(cursor, UInt(bitPattern: host))
+                return setDataPointer(cursor)
             }
-            do throws(Stop) {
+            try checkWritable(linear, size: size, cursor.op.segment)
+            try storingX87 { () throws(Stop) in
+                var value = SIMD4<UInt64>()
+                unsafe withUnsafeMutablePointer(to: &value) { execute(cursor, UInt(bitPattern: $0)) }
+                setDataPointer(cursor)
+                // Nothing is stored when an unmasked exception other than precision stops the store.
+                if x87StatusWord & ~x87ControlWord & 0x1F != 0 { return }
                 try writePieces(linear, cursor.op.segment, size: size, value)
-            } catch {
-                state.xsave = saved
-                throw error
             }
         }
     }
