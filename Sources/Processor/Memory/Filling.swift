@@ -40,7 +40,7 @@ extension CPU {
             if translation.rights.contains(.dirty), !region.readOnly, region.pages.allowsFastWrites(page),
                 allows(translation.rights, .write, user: user)
             {
-                fresh.write = tag
+                fresh.write = (linear & ~0xFFF) | state.tlbWriteGeneration
             }
         }
         unsafe entry.pointee = fresh

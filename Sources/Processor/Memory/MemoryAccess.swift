@@ -18,7 +18,7 @@ extension CPU {
     }
 
     @inline(__always) private func writeTag(_ linear: UInt64, size: Int) -> UInt64 {
-        unsafe ((linear &+ UInt64(truncatingIfNeeded: size &- 1)) & ~0xFFF) | pointer.pointee.tlbGeneration
+        unsafe ((linear &+ UInt64(truncatingIfNeeded: size &- 1)) & ~0xFFF) | pointer.pointee.tlbWriteGeneration
     }
 
     /// Reads `W` at a linear address. `segment` tells #SS from #GP where the address is not canonical.

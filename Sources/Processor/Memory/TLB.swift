@@ -2,9 +2,9 @@ import X86
 
 /// One entry of the software TLB: tags by kind of access, and what to add to a linear address to reach host memory.
 ///
-/// A tag is the linear page address with the TLB's generation in its low 12 bits; 0 matches nothing. A write tag is
-/// present only where a store may happen without further ado: page writable and dirty (A/D bits set), not being logged
-/// for the first time, and without decoded code.
+/// A tag is the linear page address with the TLB's generation in its low 12 bits (write tags have one of their own); 0 matches
+/// nothing. A write tag is present only where a store may happen without further ado: page writable and dirty (A/D bits set),
+/// not being logged for the first time, and without decoded code.
 struct TLBEntry {
     var read: UInt64 = 0
     var write: UInt64 = 0
@@ -34,9 +34,20 @@ enum TLBView: Int, CaseIterable {
         /// The address space that the walk was made in; `globalSpace` for global pages; 0 never matches.
         var space: UInt64 = 0
         var translation = Translation(page: 0, rights: [])
+        /// The large page that it lies in: its place among `largePages` and what was there; 0 for pages of 4 KiB.
+        var largePlace: UInt16 = 0
+        var largeEpoch: UInt16 = 0
+    }
+
+    /// Large pages that walks have found, several of them in one place: INVLPG gives the place a new epoch, so that all walks
+    /// that have led to one of them are past, and no others.
+    private struct LargePage {
+        var epoch: UInt16 = 0
+        var isUsed = false
     }
 
     private static let walkCount = 8192
+    private static let largeCount = 1024
 
     // SAFETY: arrays of fixed counts, from init to deinit.
     private let tables: UnsafeMutablePointer<TLBEntry>
@@ -49,9 +60,7 @@ enum TLBView: Int, CaseIterable {
     /// The space of each PCID.
     private var spaces = [UInt64](repeating: 0, count: 4096)
     private var pcid = 0
-    /// Linear range that large pages have been used in: INVLPG inside drops everything.
-    private var largeLow: UInt64 = .max
-    private var largeHigh: UInt64 = 0
+    private var largePages = [LargePage](repeating: LargePage(), count: TLB.largeCount)
 
     init() {
         unsafe tables = .allocate(capacity: TLBEntry.count * TLBView.allCases.count)
@@ -78,13 +87,19 @@ enum TLBView: Int, CaseIterable {
 
     /// Empties the fast path's tables.
     func flushEntries(_ cpu: CPU) {
-        if cpu.state.tlbGeneration < 0xFFF {
-            cpu.state.tlbGeneration += 1
-        } else {
-            unsafe tables.update(repeating: TLBEntry(), count: TLBEntry.count * TLBView.allCases.count)
-            cpu.state.tlbGeneration = 1
-        }
+        cpu.state.tlbGeneration += 1
+        dropWriteTags(cpu)
         cpu.processor.blocks.dropLookups()
+    }
+
+    /// Stores go the slow way again: a page has begun to hold code, or to be logged.
+    func dropWriteTags(_ cpu: CPU) {
+        // Never behind the other generation.
+        cpu.state.tlbWriteGeneration += 1
+        guard cpu.state.tlbWriteGeneration > 0xFFF else { return }
+        unsafe tables.update(repeating: TLBEntry(), count: TLBEntry.count * TLBView.allCases.count)
+        cpu.state.tlbGeneration = 1
+        cpu.state.tlbWriteGeneration = 1
     }
 
     /// Everything, global pages and all PCIDs too.
@@ -95,8 +110,6 @@ enum TLBView: Int, CaseIterable {
         pcid = cpu.state.cr4 & CR4.PCIDE.rawValue == 0 ? 0 : Int(cpu.state.cr3 & CR3.pcidMask)
         space = newSpace()
         spaces[pcid] = space
-        largeLow = .max
-        largeHigh = 0
         flushEntries(cpu)
     }
 
@@ -124,28 +137,24 @@ enum TLBView: Int, CaseIterable {
 
     /// INVLPG: the page (of any size) that holds `linear`, in the current space and among global pages.
     func flushPage(_ cpu: CPU, _ linear: UInt64) {
-        if linear >= largeLow, linear <= largeHigh {
-            flushAll(cpu)
-            return
+        if forgetLargePages(cpu, linear) {
+            // The fast path's entries don't tell which page they come from; the walks are there to fill them again.
+            flushEntries(cpu)
+        } else {
+            for view in TLBView.allCases {
+                let entry = unsafe entries(view) + Int(truncatingIfNeeded: (linear >> 12) & TLBEntry.indexMask)
+                unsafe entry.pointee = TLBEntry()
+            }
+            cpu.processor.blocks.dropLookups()
         }
-        let page = linear & ~0xFFF
-        for view in TLBView.allCases {
-            let entry = unsafe entries(view) + Int(truncatingIfNeeded: (linear >> 12) & TLBEntry.indexMask)
-            unsafe entry.pointee = TLBEntry()
-        }
-        let walk = unsafe slot(page)
-        if unsafe walk.pointee.linearPage == page { unsafe walk.pointee.space = 0 }
-        cpu.processor.blocks.dropLookups()
+        forgetWalk(linear)
     }
 
-    /// INVPCID type 0: one page of a PCID.
+    /// INVPCID type 0: one page of a PCID, whose translations no entry of the fast path has unless it is the current one.
     func flushPage(_ cpu: CPU, _ linear: UInt64, pcid which: UInt16) {
-        if Int(which & 0xFFF) == pcid { flushPage(cpu, linear) } else { spaces[Int(which & 0xFFF)] = 0 }
-    }
-
-    /// Stores go the slow way again: a page has begun to hold code, or to be logged.
-    func dropWriteTags(_ cpu: CPU) {
-        for index in 0..<(TLBEntry.count * TLBView.allCases.count) { unsafe tables[index].write = 0 }
+        if Int(which & 0xFFF) == pcid { return flushPage(cpu, linear) }
+        _ = forgetLargePages(cpu, linear)
+        forgetWalk(linear)
     }
 
     // MARK: Walks
@@ -161,15 +170,50 @@ enum TLBView: Int, CaseIterable {
         guard unsafe walk.pointee.linearPage == linear & ~0xFFF else { return nil }
         let found = unsafe walk.pointee.space
         guard found == space || found == globalSpace else { return nil }
+        let place = unsafe Int(walk.pointee.largePlace)
+        if place != 0, unsafe largePages[place].epoch != walk.pointee.largeEpoch { return nil }
         return unsafe walk.pointee.translation
+    }
+
+    private func forgetWalk(_ linear: UInt64) {
+        let walk = unsafe slot(linear & ~0xFFF)
+        if unsafe walk.pointee.linearPage == linear & ~0xFFF { unsafe walk.pointee.space = 0 }
+    }
+
+    // MARK: Large pages
+
+    /// Where large pages of a size (its logarithm) are kept; from 1.
+    private func largePlace(_ linear: UInt64, shift: UInt64) -> Int {
+        let number = linear >> shift &+ shift << 5
+        return 1 + Int(truncatingIfNeeded: (number ^ number >> 10) % UInt64(TLB.largeCount - 1))
+    }
+
+    /// The large pages that hold `linear`, whichever sizes there are, are past; true where there was one, or may have been.
+    private func forgetLargePages(_ cpu: CPU, _ linear: UInt64) -> Bool {
+        let has2M = forgetLargePage(cpu, largePlace(linear, shift: 21))
+        let has4M = forgetLargePage(cpu, largePlace(linear, shift: 22))
+        let has1G = forgetLargePage(cpu, largePlace(linear, shift: 30))
+        return has2M || has4M || has1G
+    }
+
+    private func forgetLargePage(_ cpu: CPU, _ place: Int) -> Bool {
+        guard largePages[place].isUsed else { return false }
+        largePages[place].isUsed = false
+        largePages[place].epoch &+= 1
+        // An epoch that comes again could be an old walk's.
+        if largePages[place].epoch == 0 { flushAll(cpu) }
+        return true
     }
 
     func remember(_ linear: UInt64, _ translation: Translation, pageSize: UInt64) {
         let space = translation.rights.contains(.global) ? globalSpace : space
-        unsafe slot(linear & ~0xFFF).pointee = Walk(linearPage: linear & ~0xFFF, space: space, translation: translation)
+        var walk = Walk(linearPage: linear & ~0xFFF, space: space, translation: translation)
         if pageSize > 4096 {
-            largeLow = min(largeLow, linear & ~(pageSize - 1))
-            largeHigh = max(largeHigh, linear | (pageSize - 1))
+            let place = largePlace(linear, shift: UInt64(pageSize.trailingZeroBitCount))
+            largePages[place].isUsed = true
+            walk.largePlace = UInt16(place)
+            walk.largeEpoch = largePages[place].epoch
         }
+        unsafe slot(linear & ~0xFFF).pointee = walk
     }
 }

@@ -35,6 +35,8 @@ import X86
     var lookups: UnsafeMutablePointer<BlockCache.Lookup>
     /// In the low 12 bits of each valid tag; changing it empties the TLB.
     var tlbGeneration: UInt64 = 1
+    /// The same in write tags, which are dropped by themselves, too.
+    var tlbWriteGeneration: UInt64 = 1
     /// Compared with a block's before it runs; changing it makes every block compare its bytes again.
     var codeGeneration: UInt64 = 1
     /// What decoded code depends on beside its bytes; see `CodeMode`.
