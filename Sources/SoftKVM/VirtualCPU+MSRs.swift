@@ -78,7 +78,12 @@ extension VirtualCPU {
             if fromHost { msrs.tscAdjust = value } else { adjustTSC(by: value &- msrs.tscAdjust) }
         case .IA32_TSC_DEADLINE:
             guard fromHost || hasTSCDeadline else { return false }
-            chipset?.setTSCDeadline(Int(id), value, tsc: timeStampCounter)
+            let now = timeStampCounter
+            if !fromHost, value != 0, now > value, now - value >= UInt64(tsc.kilohertz) * 1000 {
+                // It was reckoned before the guest stood still, and fires at once.
+                doorbell.timeStoodStill()
+            }
+            chipset?.setTSCDeadline(Int(id), value, tsc: now)
         case .IA32_APIC_BASE: return setAPICBase(value, fromHost: fromHost)
         case .IA32_BIOS_SIGN_ID: if fromHost { msrs.microcode = value }
         case .IA32_BIOS_UPDT_TRIG, .AMD64_PATCH_LOADER: break

@@ -274,6 +274,42 @@ struct HostTimeTests {
         #expect(try !isTold())
     }
 
+    /// A deadline of more than a second ago was reckoned before the guest stood still: it is told before the timer's interrupt.
+    @Test func aDeadlineOfLongAgoTellsOfIt() throws {
+        let machine = try TestMachine(
+            .software,
+            source: """
+                handlers
+                mov word [0x6d000 + 0x31 * 16], fired
+                mov r12d, 0xfee00000
+                mov dword [r12 + 0xf0], 0x1ff
+                mov dword [r12 + 0x320], 0x40031
+                mov ecx, 0x10
+                mov edx, 0x10000
+                xor eax, eax
+                wrmsr
+                out 0x80, al
+                mov ecx, 0x6e0
+                mov edx, 0xff00
+                sti
+                wrmsr
+                hlt
+                fired: mov ecx, 100     ; as soon as a system's handler would look
+                .next: dec ecx
+                jnz .next
+                mov al, [0x4000 + 29]
+                out 0x81, al
+                """
+        ) { try $0.createInterruptControllers() }
+        var cpu = try machine.makeCPU()
+        try cpu.setMSR(0x4b56_4d01, to: 0x4001)
+        for (port, flags): (UInt16, UInt32) in [(0x80, 0), (0x81, 2)] {
+            try cpu.run()
+            guard case .portOut(let out) = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(out.port == port && out.value & 2 == flags)
+        }
+    }
+
     private func pass<T>(_ value: inout T, _ body: (ClientArgument) throws -> Void) throws {
         try unsafe withUnsafeMutablePointer(to: &value) { try body(ClientArgument(UInt(bitPattern: $0))) }
     }
