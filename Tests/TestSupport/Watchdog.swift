@@ -29,6 +29,9 @@ public final class Watchdog: Sendable {
         var wall: UInt64 = 0
     }
 
+    /// A thread of its own: those of the global queue are the tests', which may all be in loops.
+    private static let queue = DispatchQueue(label: "watchdogs")
+
     private let isOfThread: Bool
     /// In nanoseconds.
     private let patience: UInt64
@@ -50,7 +53,7 @@ public final class Watchdog: Sendable {
         self.clock = Atomic(CLOCK_MONOTONIC)
         self.progress = progress
         self.bite = bite
-        let timer = DispatchSource.makeTimerSource(queue: .global())
+        let timer = DispatchSource.makeTimerSource(queue: Watchdog.queue)
         unsafe self.timer = timer
         timer.setEventHandler { [weak self] in self?.look() }
         let interval = DispatchTimeInterval.nanoseconds(Int(min(self.patience / 2, 1_000_000_000)))
