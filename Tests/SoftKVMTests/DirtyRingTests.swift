@@ -119,11 +119,17 @@ struct DirtyRingTests {
         }
         #expect(try client.endpoint.ioctl(client.machine, .resetDirtyRings, 0) == 14)
         #expect(try client.endpoint.ioctl(client.machine, .resetDirtyRings, 0) == 0)
-        for (length, page) in [(8192, 64), (4096, 65), (0, 64)] {
-            let refusal = client.failure {
-                _ = unsafe try client.endpoint.map(vcpu, length: length, offset: page * 4096)
+        // The kernel makes longer mappings, and such as begin behind the ring, too; only what they show matters.
+        for (length, page) in [(8192, 64), (4096, 65)] {
+            let mapping = unsafe try client.endpoint.map(vcpu, length: length, offset: page * 4096)
+            if page == 64 {
+                #expect(
+                    unsafe mapping.load(fromByteOffset: 8, as: UInt64.self)
+                        == ring.load(fromByteOffset: 8, as: UInt64.self))
             }
-            #expect(refusal == .invalidArgument)
+            unsafe client.endpoint.unmap(mapping, length: length)
         }
+        let refusal = client.failure { _ = unsafe try client.endpoint.map(vcpu, length: 0, offset: 64 * 4096) }
+        #expect(refusal == .invalidArgument)
     }
 }
