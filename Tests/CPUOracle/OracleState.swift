@@ -27,6 +27,17 @@ public struct OracleState: Sendable, BitwiseCopyable {
     }
 }
 
+extension OracleState {
+    /// Those of x87, SSE and AVX, by their bits in XCR0, that are in their initial configuration. Intel SDM vol. 1, 13.6.
+    var initialComponents: UInt8 {
+        func isInitial(_ words: Range<Int>, _ initial: UInt64 = 0) -> Bool {
+            words.allSatisfy { XSAVEImage.word(xsave, $0) & XSAVEImage.mask($0) == initial }
+        }
+        let x87 = isInitial(0..<1, 0x37F) && isInitial(4..<20)
+        return (x87 ? 1 : 0) | (isInitial(20..<52) ? 2 : 0) | (isInitial(72..<104) ? 4 : 0)
+    }
+}
+
 /// Code and the state in which it begins.
 public struct OracleCase: Sendable, Equatable {
     /// Intel SDM vol. 3, 5.2.1: the code segment's kind.

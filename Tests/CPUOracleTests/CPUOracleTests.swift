@@ -38,24 +38,9 @@ import X86
         var kinds: Set<String> = []
         for finding in findings {
             let small = try runner.shrink(finding)
-            guard try repeats(small, runner) else {
-                print("A difference that did not come again:\n\(small.text)")
-                continue
-            }
             if kinds.insert(small.kind).inserted { Issue.record("\(small.text)") }
         }
         return runner.tally
-    }
-
-    /// Whether a finding comes again, behind the cases that ran before it: what a machine did once to one process does not.
-    private func repeats(_ finding: Finding, _ runner: OracleRunner) throws -> Bool {
-        var cases = (0..<3).flatMap { _ in finding.before + [finding.test] }[...]
-        var isSeen = false
-        try runner.run({ cases.popFirst() }) { _ in
-            isSeen = true
-            return true
-        }
-        return isSeen
     }
 
     @Test func randomSequences() throws {
@@ -112,7 +97,7 @@ import X86
     @Test(arguments: OracleCase.Mode.allCases) func stateImages(_ mode: OracleCase.Mode) throws {
         var cases = ImageCases(seed: 17, mode: mode, count: CPUOracleTests.longSeconds == nil ? 4000 : 200_000)
         let tally = try expectAgreement(mode) { cases.next() }
-        #expect(tally.cases >= 4000 && tally.inconclusive * 20 < tally.cases)
+        #expect(tally.cases >= 4000 && tally.inconclusive * 5 < tally.cases)
     }
 
     /// What was found once and mended stays so: a file each in Cases.
