@@ -157,7 +157,10 @@ extension VirtualProcessor {
             withdraw(.settleCode)
             settleCode()
         }
-        if requests.contains(.careful) { withdraw(.careful) }
+        if requests.contains(.careful) {
+            withdraw(.careful)
+            emptyCachesIfNeeded()
+        }
         if requests.contains(.deferredWrites) {
             withdraw(.deferredWrites)
             if let exit = nextDeferredWrite() { return exit }

@@ -18,6 +18,18 @@ import Glibc
     var page: Int
     /// Lines of the page that the bytes lie in.
     var lines: UInt64
+
+    // MARK: Translation
+    /// How the first op is executed without one.
+    var coldHandler: Op.Handler
+    /// Times that the block was begun while it is counted.
+    var executions: UInt32 = 0
+    /// Which of `Translator`'s it has, counted from 1; 0: none.
+    var translation: UInt32 = 0
+    /// `CPUState.codeGeneration` when the translation was last found to be of what is there; 0: there is none.
+    var translationGeneration: UInt64 = 0
+    /// Its address.
+    var hostCode: UInt = 0
 }
 
 /// SAFETY: wraps a block in the arena, valid until the cache is emptied, which happens only between blocks.
@@ -36,6 +48,11 @@ import Glibc
     @inline(__always) var block: Block {
         unsafeAddress { unsafe UnsafePointer(pointer) }
         nonmutating unsafeMutableAddress { unsafe pointer }
+    }
+
+    /// The block whose first op it is.
+    @inline(__always) init(firstOp: UInt) {
+        self.init(firstOp &- UInt(MemoryLayout<Block>.stride))
     }
 
     @inline(__always) var firstOp: UnsafeMutablePointer<Op> {
@@ -62,7 +79,10 @@ import Glibc
 
     static let arenaSize = 16 << 20
     private static let bucketCount = 1 << 15
-    fileprivate static let lookupCount = 1 << 12
+    static let lookupCount = 1 << 12
+
+    /// The step of a key's epoch, above the code mode and the privilege.
+    private static let epoch: UInt64 = 1 << 24
 
     // SAFETY: `arena` is `arenaSize` bytes, filled up to `used`; buckets and lookups have their counts; all from init to deinit.
     private let arena: UnsafeMutableRawPointer
@@ -80,7 +100,7 @@ import Glibc
         unsafe buckets.initialize(repeating: nil, count: BlockCache.bucketCount)
         unsafe lookups = .allocate(capacity: BlockCache.lookupCount + 1)
         unsafe lookups.initialize(repeating: Lookup(), count: BlockCache.lookupCount + 1)
-        unsafe lookups[BlockCache.lookupCount].key = 1 << 16
+        unsafe lookups[BlockCache.lookupCount].key = BlockCache.epoch
         unsafe idleOp = .allocate(capacity: 1)
         unsafe idleOp.initialize(to: Op(handler: Interpreter.leave))
     }
@@ -95,7 +115,7 @@ import Glibc
     // MARK: By linear address
 
     /// Forgets which block lies at which linear address (translations changed); the blocks stay.
-    func dropLookups() { unsafe lookups[BlockCache.lookupCount].key &+= 1 << 16 }
+    func dropLookups() { unsafe lookups[BlockCache.lookupCount].key &+= BlockCache.epoch }
 
     // MARK: By host address
 
@@ -119,6 +139,7 @@ import Glibc
     /// Takes a block whose bytes have changed out of the table; it never runs again.
     func remove(_ reference: BlockReference) {
         reference.block.codeGeneration = 0
+        reference.block.translationGeneration = 0
         var link = unsafe bucket(reference.block.hostAddress)
         while let block = unsafe link.pointee {
             if unsafe block == reference.pointer {
@@ -159,7 +180,7 @@ extension CPU {
     // MARK: Blocks by linear address; in the state by address, so that no reference is counted
 
     /// Lookups are valid for one state of translations, code mode and privilege.
-    @inline(__always) private var lookupKey: UInt64 {
+    @inline(__always) var lookupKey: UInt64 {
         unsafe state.lookups[BlockCache.lookupCount].key | UInt64(state.codeMode.rawValue) << 1
             | (state.cpl == 3 ? 1 : 0)
     }

@@ -81,6 +81,11 @@ extension VirtualProcessor {
             guard let block = try currentBlock() else { return step() }
             var next = cpu.enter(block, at: cpu.state.rip)
             underWay.isExecuting = true
+            if cpu.state.nextIsCold {
+                cpu.state.nextIsCold = false
+                cpu.state.currentOp = next
+                next = block.block.coldHandler(cpu.address, next)
+            }
             while next != 0 {
                 cpu.state.currentOp = next
                 next = OpCursor(next).op.handler(cpu.address, next)
@@ -253,9 +258,12 @@ extension VirtualProcessor {
         let block = unsafe Block(
             hostAddress: UInt(bitPattern: code), next: nil, codeGeneration: cpu.state.codeGeneration, mode: mode,
             opCount: UInt32(ops.count), byteLength: UInt32(length),
-            records: Unmanaged.passUnretained(place.records), page: place.page, lines: lines)
-        return unsafe bytes.withUnsafeBytes { bytes in
+            records: Unmanaged.passUnretained(place.records), page: place.page, lines: lines,
+            coldHandler: ops[0].handler)
+        let inserted = unsafe bytes.withUnsafeBytes { bytes in
             unsafe blocks.insert(block, ops: ops, bytes: bytes.baseAddress.unsafelyUnwrapped)
         }
+        beginCounting(inserted)
+        return inserted
     }
 }

@@ -17,6 +17,8 @@ enum HostFault {
         /// The stack pointer inside `enter`; 0 while no run is under way.
         var stackPointer: UInt = 0
         var faultAddress: UInt = 0
+        /// Where translated code goes on after a fault: at an instruction's way out to the interpreter, which meets it again.
+        var emitted = FaultTable()
         /// What is to be undone after a fault.
         var underWay = UnderWay()
         /// SAFETY: the address space outlives the processor that owns the context.
@@ -122,8 +124,13 @@ enum HostFault {
         {
             let address = unsafe UInt(bitPattern: information.pointee._sifields._sigfault.si_addr)
             if unsafe context.pointee.memory._withUnsafeGuaranteedRef({ $0.holds(hostAddress: address) }) {
-                unsafe context.pointee.faultAddress = address
                 let machine = unsafe raw.assumingMemoryBound(to: ucontext_t.self)
+                let place = unsafe UInt(UInt64(bitPattern: Int64(machine.pointee.uc_mcontext.gregs.16)))
+                if let way = unsafe context.pointee.emitted.way(outOf: place) {
+                    unsafe machine.pointee.uc_mcontext.gregs.16 = greg_t(bitPattern: UInt64(way))
+                    return
+                }
+                unsafe context.pointee.faultAddress = address
                 unsafe machine.pointee.uc_mcontext.gregs.16 = greg_t(bitPattern: UInt64(process.recovery))  // RIP
                 // RSP
                 unsafe machine.pointee.uc_mcontext.gregs.15 = greg_t(bitPattern: UInt64(context.pointee.stackPointer))

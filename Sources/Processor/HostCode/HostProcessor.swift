@@ -1,3 +1,4 @@
+internal import Glibc
 public import X86
 
 /// The processor that we run on, by its own CPUID. Intel SDM vol. 2, CPUID and XGETBV.
@@ -46,6 +47,21 @@ public enum HostProcessor {
         }
         return offered
     }()
+
+    /// The system lets programs use RDGSBASE and its kin (HWCAP2_FSGSBASE).
+    static let hasFSGSBASE = auxiliary(26) & 2 != 0
+
+    /// A value of the auxiliary vector, or 0. (The C library's function for it is not in its overlay.)
+    private static func auxiliary(_ wanted: UInt64) -> UInt64 {
+        let file = unsafe open("/proc/self/auxv", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return 0 }
+        defer { close(file) }
+        var pair: InlineArray<2, UInt64> = [0, 0]
+        while unsafe read(file, &pair, 16) == 16, pair[0] != 0 {
+            if pair[0] == wanted { return pair[1] }
+        }
+        return 0
+    }
 
     /// "AuthenticAMD" or "HygonGenuine".
     static let isAMD = namesAMD(cpuid(leaf: 0).ebx)

@@ -50,6 +50,20 @@ import X86
     /// The owner, for the slow paths.
     unowned(unsafe) var processor: VirtualProcessor
 
+    // MARK: What emitted code shares with the run loop (`Translator`)
+    /// The status flags while it runs or is left: as LAHF gives them in the upper byte, OF in bit 0.
+    var packedFlags: UInt16 = 0x0200
+    /// RIP of the first byte of the page that it runs in.
+    var codeBase: UInt64 = 0
+    /// `CPU.lookupKey` as it was entered.
+    var enteredKey: UInt64 = 0
+    /// A register, for the length of an instruction.
+    var spill: UInt64 = 0
+    /// The host's base of GS, which is the state's address meanwhile.
+    var hostGSBase: UInt = 0
+    /// The next block is the interpreter's, whatever there is: it begins with what emitted code has left to it.
+    var nextIsCold = false
+
     // MARK: Segments and tables, in the order of `SegmentName`.
     public var segments: InlineArray<8, SegmentRegister>
     public var gdtr = DescriptorTableRegister()

@@ -17,6 +17,13 @@ struct CodeMode: RawRepresentable, Hashable {
     /// The guest's CPUID names AMD or Hygon: a few encodings differ.
     static let amd = CodeMode(rawValue: 1 << 8)
 
+    /// Bits 16 and 17: the rights with which memory is reached.
+    var view: TLBView { TLBView(rawValue: Int(rawValue >> 16 & 3)) ?? .watched }
+    /// The same under other rights.
+    func viewed(by view: TLBView) -> CodeMode {
+        CodeMode(rawValue: rawValue & ~(3 << 16) | UInt32(view.rawValue) << 16)
+    }
+
     /// Features whose instructions are #UD where the guest's CPUID lacks their bit; they are those that KVM intercepts for its
     /// sake. The others are executed whatever CPUID says, as on hardware that can't refuse them. Each has a bit from 9 on,
     /// set where the guest lacks it.

@@ -63,6 +63,7 @@ extension CPU {
             processor.tlb.flushEntries(self)
         }
         unsafe pointer.pointee.tlb = entries
+        state.codeMode = state.codeMode.viewed(by: view)
     }
 
     var supervisorView: TLBView {

@@ -22,6 +22,12 @@ internal import X86
     let blocks: BlockCache
     let tlb: TLB
     let singleOps = SingleOps()
+    /// Where emitted code can run and is wanted.
+    var translator: Translator?
+    /// Executions after which a block is translated.
+    var translationThreshold = Translator.threshold
+    /// Decoded blocks and translations are to go at the next boundary.
+    var emptiesCaches = false
     /// Bits of an 8-byte paging entry above the guest's physical address width.
     var reservedAddressBits: UInt64 = 0
     /// The guest's CPUID shows pages of 1 GiB.
@@ -124,6 +130,9 @@ internal import X86
             to: CPUState(
                 tlb: tlb.entries(.supervisor), lookups: blocks.lookups, currentOp: UInt(bitPattern: blocks.idleOp),
                 processor: self, segments: segments))
+        if unsafe getenv("MARTLET_EXECUTOR").map({ unsafe String(cString: $0) }) == "translator" {
+            translator = Translator(cacheSize: 64 << 20)
+        }
         reset()
     }
 

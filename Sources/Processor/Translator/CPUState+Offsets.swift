@@ -1,0 +1,33 @@
+/// Where emitted code finds the state's fields.
+extension CPUState {
+    private static func offset<T>(_ field: KeyPath<CPUState, T>) -> Int {
+        MemoryLayout<CPUState>.offset(of: field) ?? 0
+    }
+
+    static let ripOffset = offset(\.rip)
+    static let packedFlagsOffset = offset(\.packedFlags)
+    static let codeBaseOffset = offset(\.codeBase)
+    static let enteredKeyOffset = offset(\.enteredKey)
+    static let spillOffset = offset(\.spill)
+    static let hostGSBaseOffset = offset(\.hostGSBase)
+    static let tlbOffset = unsafe offset(\.tlb)
+    static let tlbGenerationOffset = offset(\.tlbGeneration)
+    static let tlbWriteGenerationOffset = offset(\.tlbWriteGeneration)
+    static let lookupsOffset = unsafe offset(\.lookups)
+    static let codeGenerationOffset = offset(\.codeGeneration)
+    /// Behind the state.
+    static let exitRequestOffset = MemoryLayout<CPUState>.stride
+}
+
+extension TLBEntry {
+    static let readOffset = MemoryLayout<TLBEntry>.offset(of: \.read) ?? 0
+    static let writeOffset = MemoryLayout<TLBEntry>.offset(of: \.write) ?? 0
+    static let addendOffset = MemoryLayout<TLBEntry>.offset(of: \.addend) ?? 0
+    /// Entries are 32 bytes apart.
+    static let sizeShift = MemoryLayout<TLBEntry>.stride.trailingZeroBitCount
+}
+
+extension Block {
+    static let translationGenerationOffset = MemoryLayout<Block>.offset(of: \.translationGeneration) ?? 0
+    static let hostCodeOffset = MemoryLayout<Block>.offset(of: \.hostCode) ?? 0
+}

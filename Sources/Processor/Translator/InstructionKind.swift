@@ -1,0 +1,120 @@
+import X86
+
+/// What the translator makes of an instruction.
+enum InstructionKind {
+    /// Written again with the guest's registers in their homes and its memory operand checked.
+    case plain
+    /// Hints.
+    case nothing
+    case push, pop, leave
+    /// Direct branches, with the offset from the page's start that they lead to.
+    case jump(Int), jumpIf(Condition, Int), call(Int)
+    case jumpIndirect, callIndirect, returnNear
+    /// Left to the interpreter.
+    case cold
+
+    init(_ step: Superblock.Step, _ mode: CodeMode) {
+        let instruction = step.instruction
+        let row = instruction.opcodeRow
+        self = .cold
+        guard row.opcodeClass == .integer, instruction.addressSize == 8 || !instruction.hasMemoryOperand,
+            HostProcessor.offered.permits(instruction.feature), HostProcessor.features.permits(instruction.feature)
+        else { return }
+        for index in 0..<Int(instruction.operandCount) {
+            if case .highByte = instruction.operands[index] { return }
+        }
+        let target = step.next &+ Int(truncatingIfNeeded: Int64(bitPattern: instruction.immediate))
+        switch instruction.mnemonic {
+        case .jmp, .call:
+            guard instruction.operandSize == 8 else { return }
+            let isCall = instruction.mnemonic == .call
+            switch instruction.operands[0] {
+            case .relative: self = isCall ? .call(target) : .jump(target)
+            case .register, .memory: self = isCall ? .callIndirect : .jumpIndirect
+            default: return
+            }
+        case .jcc:
+            guard instruction.operandSize == 8 else { return }
+            self = .jumpIf(instruction.condition, target)
+        case .ret:
+            guard instruction.operandSize == 8 else { return }
+            self = .returnNear
+        case .push:
+            guard instruction.operandSize == 8 else { return }
+            switch instruction.operands[0] {
+            case .register, .immediate: self = .push
+            default: return
+            }
+        case .pop:
+            guard instruction.operandSize == 8, case .register = instruction.operands[0] else { return }
+            self = .pop
+        case .leave:
+            guard instruction.operandSize == 8 else { return }
+            self = .leave
+        case .nop, .endbr, .prefetchnta, .prefetcht0, .prefetcht1, .prefetcht2, .prefetch, .prefetchw: self = .nothing
+        case .bt, .bts, .btr, .btc:
+            // By a register in memory they reach beyond the operand.
+            if instruction.hasMemoryOperand, case .register = instruction.operands[1] { return }
+            self = .plain
+        default:
+            if InstructionKind.plainMnemonics.contains(instruction.mnemonic) { self = .plain }
+        }
+        if case .plain = self, InstructionKind.homeless(instruction) > (instruction.hasMemoryOperand ? 1 : 2) {
+            self = .cold
+        }
+    }
+
+    /// Register operands that are in the state, each of which needs a scratch register.
+    private static func homeless(_ instruction: Instruction) -> Int {
+        var found: Set<UInt8> = []
+        for index in 0..<Int(instruction.operandCount) {
+            if case .register(let guest, _) = instruction.operands[index], Homes.home(guest) == nil {
+                found.insert(guest)
+            }
+        }
+        return found.count
+    }
+
+    /// Where a direct branch inside the page leads.
+    var targetInPage: Int? {
+        switch self {
+        case .jump(let target), .jumpIf(_, let target): 0..<4096 ~= target ? target : nil
+        default: nil
+        }
+    }
+
+    /// Nothing can follow in the basic block.
+    var endsBlock: Bool {
+        switch self {
+        case .plain, .nothing, .push, .pop, .leave: false
+        default: true
+        }
+    }
+
+    /// Control may go on to the next instruction, and what follows is worth translating with it.
+    var fallsThrough: Bool {
+        switch self {
+        case .plain, .nothing, .push, .pop, .leave, .jumpIf: true
+        default: false
+        }
+    }
+
+    /// May leave in the middle of the superblock, or check memory: the flags that the guest has then must be in the state.
+    func mayLeave(_ instruction: Instruction) -> Bool {
+        switch self {
+        case .plain: instruction.hasMemoryOperand && instruction.memorySize != 0
+        case .nothing, .jump, .jumpIf: false
+        default: true
+        }
+    }
+
+    private static let plainMnemonics: Set<Mnemonic> = [
+        .mov, .movsx, .movsxd, .movzx, .lea, .add, .or, .adc, .sbb, .and, .sub, .xor, .cmp, .test, .inc, .dec, .neg,
+        .not,
+        .rol, .ror, .rcl, .rcr, .shl, .shr, .sar, .shld, .shrd, .imul, .mul, .setcc, .cmovcc, .bswap, .xchg, .xadd,
+        .cmpxchg,
+        .bsf, .bsr, .tzcnt, .lzcnt, .popcnt, .nop, .cbw, .cwd, .andn, .bextr, .blsi, .blsmsk, .blsr, .bzhi, .mulx,
+        .pdep,
+        .pext, .rorx, .sarx, .shlx, .shrx, .crc32, .movbe, .cmc, .clc, .stc, .lahf, .sahf, .adcx, .adox,
+    ]
+}

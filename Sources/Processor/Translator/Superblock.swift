@@ -1,0 +1,105 @@
+import X86
+
+/// Code that is translated as one: what can be reached from one entry by direct branches without leaving its page, as basic
+/// blocks in the order of their addresses.
+struct Superblock {
+    struct Step {
+        var instruction: Instruction
+        /// Of its first byte in the page.
+        var offset: Int
+        /// As they were decoded.
+        var bytes: [UInt8]
+        var next: Int { offset + Int(instruction.length) }
+    }
+
+    /// Steps of which the last alone may transfer control.
+    struct BasicBlock {
+        var steps: [Step]
+        /// Blocks that control may go on to inside, by index.
+        var successors: [Int] = []
+        /// Something leads here other than the block before it.
+        var isTarget = false
+        /// The status flags have to be in the state when it begins: what may leave, or look at memory, comes before they are
+        /// overwritten.
+        var wantsSavedFlags = false
+    }
+
+    private(set) var blocks: [BasicBlock] = []
+    /// Where each block begins: offset in the page to index.
+    private(set) var starts: [Int: Int] = [:]
+    let entry: Int
+    let mode: CodeMode
+
+    /// Steps in one superblock.
+    private static let limit = 160
+
+    /// Decodes from `entry` on. `fetch` gives the bytes at an offset, at most 15 and none beyond the page, once it has seen to it
+    /// that stores to them will be noticed.
+    init?(entry: Int, mode: CodeMode, fetch: (Int) -> [UInt8]) {
+        self.entry = entry
+        self.mode = mode
+        var steps: [Int: Step] = [:]
+        var leaders: Set<Int> = [entry]
+        var work = [entry]
+        while let start = work.popLast() {
+            var offset = start
+            while offset < 4096, steps[offset] == nil, steps.count < Superblock.limit {
+                let bytes = fetch(offset)
+                guard let instruction = unsafe bytes.withUnsafeBytes({ unsafe try? mode.decode($0) }) else { break }
+                let step = Step(
+                    instruction: instruction, offset: offset, bytes: Array(bytes.prefix(Int(instruction.length))))
+                steps[offset] = step
+                let kind = InstructionKind(step, mode)
+                if let target = kind.targetInPage {
+                    leaders.insert(target)
+                    work.append(target)
+                }
+                if kind.endsBlock {
+                    if kind.fallsThrough, step.next < 4096 {
+                        leaders.insert(step.next)
+                        work.append(step.next)
+                    }
+                    break
+                }
+                offset = step.next
+            }
+        }
+        guard steps[entry] != nil else { return nil }
+        form(steps, leaders)
+        placeFlags()
+    }
+
+    mutating func setWantsSavedFlags(_ index: Int) { blocks[index].wantsSavedFlags = true }
+
+    /// Runs of steps from each leader to the next, in order of address.
+    private mutating func form(_ steps: [Int: Step], _ leaders: Set<Int>) {
+        for start in leaders.sorted() where steps[start] != nil {
+            var run: [Step] = []
+            var offset = start
+            while let step = steps[offset], offset == start || !leaders.contains(offset) {
+                run.append(step)
+                offset = step.next
+                if InstructionKind(step, mode).endsBlock { break }
+            }
+            starts[start] = blocks.count
+            blocks.append(BasicBlock(steps: run))
+        }
+        for index in blocks.indices {
+            guard let last = blocks[index].steps.last else { continue }
+            let kind = InstructionKind(last, mode)
+            if kind.fallsThrough, let next = starts[last.next] {
+                blocks[index].successors.append(next)
+                if next != index + 1 { blocks[next].isTarget = true }
+            }
+            if let target = kind.targetInPage, let next = starts[target] {
+                blocks[index].successors.append(next)
+                blocks[next].isTarget = true
+            }
+        }
+        // Flags are in the state where code is entered.
+        if let first = starts[entry] {
+            blocks[first].isTarget = true
+            blocks[first].wantsSavedFlags = true
+        }
+    }
+}

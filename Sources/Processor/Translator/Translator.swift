@@ -1,0 +1,118 @@
+import GuestMemory
+import Glibc
+import X86
+
+/// One vCPU's translator: makes host code of blocks that the interpreter has executed often, and keeps it.
+///
+/// Stages: `Superblock` decodes what hangs together in a page and works out where flags are wanted, `Emitter` writes it with
+/// guest registers in their `Homes`, `CodeCache` holds it, `CommonCode` leads in, out and from one piece to the next.
+@safe final class Translator {
+    /// Executions of a block after which it is translated.
+    static let threshold: UInt32 = 40
+
+    private struct Translation {
+        /// Of its code in the cache.
+        var start: Int
+        /// Its bytes in the guest, by runs: the host's address, and a copy.
+        var runs: [(address: UInt, bytes: [UInt8])]
+        /// Lines of the page that they lie in.
+        var lines: UInt64
+    }
+
+    let cache: CodeCache
+    let common: CommonCode
+    private var translations: [Translation] = []
+    /// Kept here, and shown to the handler of faults through the processor's context.
+    private(set) var faults: FaultTable
+    /// Nil on a host where emitted code can't run.
+    init?(cacheSize: Int) {
+        guard HostProcessor.hasFSGSBASE, let cache = CodeCache(size: cacheSize) else { return nil }
+        self.cache = cache
+        common = CommonCode()
+        faults = FaultTable(code: cache.address(0)..<cache.address(cache.size), capacity: cache.size / 32)
+        guard cache.add(common.bytes) else { return nil }
+    }
+
+    deinit { faults.deallocate() }
+
+    /// Whether there is room for another translation of any size.
+    var hasRoom: Bool { cache.used < cache.size - 64 << 10 && faults.room > 4096 }
+
+    /// Forgets everything; while none of it runs. The blocks that refer to it are gone, too.
+    func empty() {
+        translations.removeAll(keepingCapacity: true)
+        faults.removeAll()
+        cache.empty(keeping: (common.bytes.count + 15) & ~15)
+    }
+
+    /// Translates what can be reached from `block`, at its first instruction; false where that isn't worth it. `mark` sees to it
+    /// that stores to lines are noticed, before they are read.
+    func translate(_ block: BlockReference, generation: UInt64, mark: (UInt64) -> Void) -> Bool {
+        let mode = block.block.mode
+        let entry = Int(block.block.hostAddress & 0xFFF)
+        let page = block.block.hostAddress & ~0xFFF
+        var lines: UInt64 = 0
+        let decoded = Superblock(entry: entry, mode: mode) { offset in
+            let count = min(15, 4096 - offset)
+            let touched = PageRecords.lines(at: offset, count: count)
+            mark(touched)
+            lines |= touched
+            // SAFETY: guest memory of this page, which the block lies in.
+            return unsafe Array(
+                UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: page + UInt(offset)), count: count))
+        }
+        guard let superblock = decoded, superblock.isWorthwhile else { return false }
+        var emitter = Emitter(superblock, at: cache.used, common)
+        emitter.emit()
+        let code = emitter.assembler.finished()
+        let start = cache.used
+        guard cache.add(code.bytes) else { return false }
+        for access in emitter.accesses {
+            faults.append(
+                .init(
+                    access: UInt32(start + code.offset(of: access.label)),
+                    wayOut: UInt32(start + code.offset(of: access.wayOut))))
+        }
+        let runs = superblock.blocks.map { block in
+            let first = block.steps[0].offset
+            return (address: page + UInt(first), bytes: block.steps.flatMap(\.bytes))
+        }
+        translations.append(Translation(start: start, runs: runs, lines: lines))
+        block.block.hostCode = cache.address(start)
+        block.block.translation = UInt32(translations.count)
+        block.block.translationGeneration = generation
+        return true
+    }
+
+    /// Whether the guest's bytes are still what was translated; `mark` as in `translate`.
+    func validate(_ block: BlockReference, generation: UInt64, mark: (UInt64) -> Void) -> Bool {
+        if block.block.translationGeneration == generation { return true }
+        let index = Int(block.block.translation) - 1
+        guard translations.indices.contains(index) else { return false }
+        mark(translations[index].lines)
+        for run in translations[index].runs {
+            let same = unsafe run.bytes.withUnsafeBytes {
+                // SAFETY: guest memory of the block's page.
+                unsafe memcmp(
+                    $0.baseAddress.unsafelyUnwrapped, UnsafeRawPointer(bitPattern: run.address).unsafelyUnwrapped,
+                    $0.count)
+            }
+            if same != 0 { return false }
+        }
+        block.block.translationGeneration = generation
+        return true
+    }
+}
+
+extension Superblock {
+    /// Begins with something that is translated, and enough of it.
+    var isWorthwhile: Bool {
+        guard let first = starts[entry] else { return false }
+        var count = 0
+        for step in blocks[first].steps {
+            if case .cold = InstructionKind(step, mode) { break }
+            count += 1
+        }
+        return count >= 2 || blocks.count > 1 && count > 0
+    }
+}
