@@ -30,6 +30,8 @@ import Glibc
     var translationGeneration: UInt64 = 0
     /// Its address.
     var hostCode: UInt = 0
+    /// Accesses off one register are checked as one.
+    var sharesChecks = true
 }
 
 /// SAFETY: wraps a block in the arena, valid until the cache is emptied, which happens only between blocks.

@@ -88,12 +88,14 @@ enum TLBView: Int, CaseIterable {
     /// Empties the fast path's tables.
     func flushEntries(_ cpu: CPU) {
         cpu.state.tlbGeneration += 1
+        cpu.emptySlots()
         dropWriteTags(cpu)
         cpu.processor.blocks.dropLookups()
     }
 
     /// Stores go the slow way again: a page has begun to hold code, or to be logged.
     func dropWriteTags(_ cpu: CPU) {
+        cpu.emptySlots(writesOnly: true)
         // Never behind the other generation.
         cpu.state.tlbWriteGeneration += 1
         guard cpu.state.tlbWriteGeneration > 0xFFF else { return }
@@ -145,6 +147,7 @@ enum TLBView: Int, CaseIterable {
                 let entry = unsafe entries(view) + Int(truncatingIfNeeded: (linear >> 12) & TLBEntry.indexMask)
                 unsafe entry.pointee = TLBEntry()
             }
+            cpu.emptySlots(holding: linear)
             cpu.processor.blocks.dropLookups()
         }
         forgetWalk(linear)

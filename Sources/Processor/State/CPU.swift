@@ -25,8 +25,9 @@ import X86
 
     // MARK: Requests
 
-    /// Bytes of a state and the requests behind it, which other threads write and so are no part of it.
-    static let byteCount = MemoryLayout<CPUState>.stride + 64
+    /// Bytes of a state, of the requests behind it, which other threads write and so are no part of it, and of what emitted code
+    /// keeps.
+    static let byteCount = EmittedData.end
 
     /// `ExitRequest`s that wait.
     @unsafe @inline(__always) var requests: UnsafeMutablePointer<Atomic<UInt32>> {

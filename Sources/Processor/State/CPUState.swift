@@ -57,8 +57,16 @@ import X86
     var codeBase: UInt64 = 0
     /// `CPU.lookupKey` as it was entered.
     var enteredKey: UInt64 = 0
-    /// A register, for the length of an instruction.
-    var spill: UInt64 = 0
+    /// Changes whenever links to other code may be wrong: translations of code, or the code itself.
+    var linkStamp: UInt64 = 1
+    /// What of both it was given for.
+    var stampedEpoch: UInt64 = 0
+    var stampedGeneration: UInt64 = 0
+    /// Slots on the lists of those that are filled (`EmittedData`).
+    var filledReads: UInt32 = 0
+    var filledWrites: UInt32 = 0
+    /// Registers, for the length of an instruction or of a leaf.
+    var spills = InlineArray<4, UInt64>(repeating: 0)
     /// The host's base of GS, which is the state's address meanwhile.
     var hostGSBase: UInt = 0
     /// The next block is the interpreter's, whatever there is: it begins with what emitted code has left to it.

@@ -111,7 +111,9 @@ internal import X86
         HostCode.own()
         self.memory = memory
         unsafe owner = host
-        unsafe storage = .allocate(byteCount: CPU.byteCount, alignment: 64)
+        // Zeros, of which emitted code's part takes no memory until it is used.
+        unsafe storage = mmap(
+            nil, CPU.byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         cpu = unsafe CPU(UInt(bitPattern: storage))
         unsafe cpu.requests.initialize(to: Atomic(0))
         blocks = BlockCache()
@@ -132,6 +134,9 @@ internal import X86
                 processor: self, segments: segments))
         if unsafe getenv("MARTLET_EXECUTOR").map({ unsafe String(cString: $0) }) == "translator" {
             translator = Translator(cacheSize: 64 << 20)
+            if let text = unsafe getenv("MARTLET_THRESHOLD") {
+                translationThreshold = unsafe UInt32(String(cString: text)) ?? 40
+            }
         }
         reset()
     }
@@ -143,7 +148,7 @@ internal import X86
         unsafe unfinishedPlace.deallocate()
         unsafe faultContext.deinitialize(count: 1)
         unsafe faultContext.deallocate()
-        unsafe storage.deallocate()
+        unsafe munmap(storage, CPU.byteCount)
     }
 
     /// The architectural state; to be touched only while no run is under way. After writing, call `stateChanged`.

@@ -8,7 +8,10 @@ extension CPUState {
     static let packedFlagsOffset = offset(\.packedFlags)
     static let codeBaseOffset = offset(\.codeBase)
     static let enteredKeyOffset = offset(\.enteredKey)
-    static let spillOffset = offset(\.spill)
+    static let linkStampOffset = offset(\.linkStamp)
+    static let filledReadsOffset = offset(\.filledReads)
+    static let filledWritesOffset = offset(\.filledWrites)
+    static func spillOffset(_ index: Int) -> Int { offset(\.spills) + index * 8 }
     static let hostGSBaseOffset = offset(\.hostGSBase)
     static let tlbOffset = unsafe offset(\.tlb)
     static let tlbGenerationOffset = offset(\.tlbGeneration)

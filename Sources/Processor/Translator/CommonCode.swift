@@ -1,7 +1,7 @@
 import X86
 
-/// The pieces of emitted code that all others share: the way in, the ways out, and the look-up of code by address.
-/// Offsets are from the cache's start.
+/// The pieces of emitted code that all others share: the way in, the ways out, the look-up of code by address, and what is done
+/// where a check fails. Offsets are from the cache's start.
 struct CommonCode {
     /// A function of the state and of the address to go to; returns a `Departure`.
     var enter = 0
@@ -11,6 +11,13 @@ struct CommonCode {
     var boundary = 0
     /// On to the code at the RIP in the first scratch register, or out where none is known.
     var lookUp = 0
+    /// The same, with the number of a link in the second, which is filled.
+    var linkMiss = 0
+    /// Fills a slot for an access at the linear address in the first scratch register; in the second the slot's number, and from
+    /// bit 16 on the span. Called; returns with ZF set where it has.
+    var readMiss = 0
+    var writeMiss = 0
+
     /// Why emitted code was left.
     enum Departure: UInt {
         case boundary, cold
@@ -18,79 +25,208 @@ struct CommonCode {
 
     let bytes: [UInt8]
 
+    private static func gs(_ offset: Int) -> Assembler.Memory { Assembler.Memory(nil, offset).in(.gs) }
+
     init() {
-        var assembler = Assembler()
-        func gs(_ offset: Int) -> Assembler.Memory { Assembler.Memory(nil, offset).in(.gs) }
-        let (first, second) = Homes.scratch
-        let saved: [GeneralRegister] = [.rbp, .rbx, .r12, .r13, .r14, .r15]
-
-        let enterLabel = assembler.here()
-        for register in saved { assembler.push(register) }
-        assembler.sub(.rsp, 8)
-        assembler.rdgsbase(.rax)
-        assembler.mov(.at(.rdi, CPUState.hostGSBaseOffset), .rax)
-        assembler.wrgsbase(.rdi)
-        assembler.mov(second, .rsi)
-        for (guest, host) in Homes.all { assembler.mov(host, gs(Int(CPUState.offset(ofRegister: guest)))) }
-        assembler.jmp(second)
-
-        // The ways out meet where the reason is in RAX.
-        func storeHomes() {
-            for (guest, host) in Homes.all { assembler.mov(gs(Int(CPUState.offset(ofRegister: guest))), host) }
-        }
-        let out = assembler.label()
-        func leave(_ departure: Departure, adding: Bool) -> Assembler.Label {
-            let label = assembler.here()
-            if adding {
-                assembler.add(first, gs(CPUState.codeBaseOffset))
-                assembler.mov(gs(CPUState.ripOffset), first)
-            }
-            storeHomes()
-            assembler.mov(.rax, Int(departure.rawValue), .long)
-            assembler.jmp(out)
-            return label
-        }
-        let coldLabel = leave(.cold, adding: true)
-        let boundaryLabel = leave(.boundary, adding: true)
-        let missLabel = leave(.boundary, adding: false)
-        assembler.place(out)
-        assembler.mov(.rdi, gs(CPUState.hostGSBaseOffset))
-        assembler.wrgsbase(.rdi)
-        assembler.add(.rsp, 8)
-        for register in saved.reversed() { assembler.pop(register) }
-        assembler.ret()
-
-        // See `CPU.recallBlock`.
-        let lookUpLabel = assembler.here()
-        assembler.mov(gs(CPUState.ripOffset), first)
-        assembler.mov(second, first)
-        assembler.shr(second, 12)
-        assembler.xor(second, first)
-        assembler.and(second, BlockCache.lookupCount - 1, .long)
-        assembler.lea(second, .at(second, index: second, scale: 2))
-        assembler.shl(second, 3)
-        assembler.add(second, gs(CPUState.lookupsOffset))
-        assembler.cmp(.at(second), first)
-        assembler.jcc(.nz, missLabel)
-        assembler.mov(first, gs(CPUState.enteredKeyOffset))
-        assembler.cmp(.at(second, 8), first)
-        assembler.jcc(.nz, missLabel)
-        assembler.mov(second, .at(second, 16))
-        assembler.mov(first, gs(CPUState.codeGenerationOffset))
-        assembler.cmp(.at(second, Block.translationGenerationOffset), first)
-        assembler.jcc(.nz, missLabel)
-        assembler.cmp(gs(CPUState.exitRequestOffset), 0, .long)
-        assembler.jcc(.nz, missLabel)
-        assembler.mov(first, gs(CPUState.ripOffset))
-        assembler.and(first, -4096)
-        assembler.mov(gs(CPUState.codeBaseOffset), first)
-        assembler.jmp(.at(second, Block.hostCodeOffset))
-
-        let code = assembler.finished()
+        var a = Assembler()
+        let enterLabel = CommonCode.writeEnter(&a)
+        let out = a.label()
+        let coldLabel = CommonCode.writeLeave(&a, .cold, addsBase: true, out)
+        let boundaryLabel = CommonCode.writeLeave(&a, .boundary, addsBase: true, out)
+        let missLabel = CommonCode.writeLeave(&a, .boundary, addsBase: false, out)
+        CommonCode.writeOut(&a, out)
+        let lookUpLabel = CommonCode.writeLookUp(&a, miss: missLabel, fillsLink: false)
+        let linkMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fillsLink: true)
+        let readLabel = CommonCode.writeMiss(&a, isWrite: false)
+        let writeLabel = CommonCode.writeMiss(&a, isWrite: true)
+        let code = a.finished()
         bytes = code.bytes
         enter = code.offset(of: enterLabel)
         cold = code.offset(of: coldLabel)
         boundary = code.offset(of: boundaryLabel)
         lookUp = code.offset(of: lookUpLabel)
+        linkMiss = code.offset(of: linkMissLabel)
+        readMiss = code.offset(of: readLabel)
+        writeMiss = code.offset(of: writeLabel)
+    }
+
+    // MARK: In and out
+
+    private static let saved: [GeneralRegister] = [.rbp, .rbx, .r12, .r13, .r14, .r15]
+
+    private static func storeHomes(_ a: inout Assembler) {
+        for (guest, host) in Homes.all { a.mov(gs(Int(CPUState.offset(ofRegister: guest))), host) }
+    }
+
+    private static func loadHomes(_ a: inout Assembler) {
+        for (guest, host) in Homes.all { a.mov(host, gs(Int(CPUState.offset(ofRegister: guest)))) }
+    }
+
+    private static func writeEnter(_ a: inout Assembler) -> Assembler.Label {
+        let label = a.here()
+        for register in saved { a.push(register) }
+        a.sub(.rsp, 8)
+        a.rdgsbase(.rax)
+        a.mov(.at(.rdi, CPUState.hostGSBaseOffset), .rax)
+        a.wrgsbase(.rdi)
+        a.mov(Homes.scratch.1, .rsi)
+        loadHomes(&a)
+        a.jmp(Homes.scratch.1)
+        return label
+    }
+
+    private static func writeLeave(
+        _ a: inout Assembler, _ departure: Departure, addsBase: Bool, _ out: Assembler.Label
+    ) -> Assembler.Label {
+        let label = a.here()
+        if addsBase {
+            a.add(Homes.scratch.0, gs(CPUState.codeBaseOffset))
+            a.mov(gs(CPUState.ripOffset), Homes.scratch.0)
+        }
+        storeHomes(&a)
+        a.mov(.rax, Int(departure.rawValue), .long)
+        a.jmp(out)
+        return label
+    }
+
+    /// Where the ways out meet, with the departure in RAX.
+    private static func writeOut(_ a: inout Assembler, _ out: Assembler.Label) {
+        a.place(out)
+        a.mov(.rdi, gs(CPUState.hostGSBaseOffset))
+        a.wrgsbase(.rdi)
+        a.add(.rsp, 8)
+        for register in saved.reversed() { a.pop(register) }
+        a.ret()
+    }
+
+    // MARK: Code by address
+
+    /// See `CPU.recallBlock`.
+    private static func writeLookUp(_ a: inout Assembler, miss: Assembler.Label, fillsLink: Bool) -> Assembler.Label {
+        let (first, second) = Homes.scratch
+        let label = a.here()
+        a.mov(gs(CPUState.ripOffset), first)
+        if fillsLink { a.mov(gs(CPUState.spillOffset(0)), second) }
+        a.mov(second, first)
+        a.shr(second, 12)
+        a.xor(second, first)
+        a.and(second, BlockCache.lookupCount - 1, .long)
+        a.lea(second, .at(second, index: second, scale: 2))
+        a.shl(second, 3)
+        a.add(second, gs(CPUState.lookupsOffset))
+        a.cmp(.at(second), first)
+        a.jcc(.nz, miss, .near)
+        a.mov(first, gs(CPUState.enteredKeyOffset))
+        a.cmp(.at(second, 8), first)
+        a.jcc(.nz, miss, .near)
+        a.mov(second, .at(second, 16))
+        a.mov(first, gs(CPUState.codeGenerationOffset))
+        a.cmp(.at(second, Block.translationGenerationOffset), first)
+        a.jcc(.nz, miss, .near)
+        a.cmp(gs(CPUState.exitRequestOffset), 0, .long)
+        a.jcc(.nz, miss, .near)
+        if fillsLink {
+            a.mov(gs(CPUState.spillOffset(1)), .rax)
+            a.mov(.rax, gs(CPUState.spillOffset(0)), .long)
+            a.shl(.rax, MemoryLayout<EmittedData.Link>.stride.trailingZeroBitCount)
+            a.rdgsbase(first)
+            a.add(.rax, first)
+            a.mov(first, gs(CPUState.ripOffset))
+            a.mov(.at(.rax, EmittedData.link(0)), first)
+            a.mov(first, .at(second, Block.hostCodeOffset))
+            a.mov(.at(.rax, EmittedData.link(0) + EmittedData.targetOffset), first)
+            a.mov(first, gs(CPUState.linkStampOffset))
+            a.mov(.at(.rax, EmittedData.link(0) + EmittedData.stampOffset), first)
+            a.mov(.rax, gs(CPUState.spillOffset(1)))
+        }
+        a.mov(first, gs(CPUState.ripOffset))
+        a.and(first, -4096)
+        a.mov(gs(CPUState.codeBaseOffset), first)
+        a.jmp(.at(second, Block.hostCodeOffset))
+        return label
+    }
+
+    // MARK: Memory
+
+    /// Looks into the table of translations; behind it `CPU.refill`.
+    private static func writeMiss(_ a: inout Assembler, isWrite: Bool) -> Assembler.Label {
+        let (first, second) = Homes.scratch
+        let (fails, isKnown) = (a.label(), a.label())
+        let label = a.here()
+        a.mov(gs(CPUState.spillOffset(0)), .rax)
+        a.mov(gs(CPUState.spillOffset(1)), .rcx)
+        a.mov(.rax, first)
+        a.shr(.rax, 12 - TLBEntry.sizeShift)
+        a.and(.rax, Int(TLBEntry.indexMask) << TLBEntry.sizeShift, .long)
+        a.add(.rax, gs(CPUState.tlbOffset))
+        a.mov(.rcx, first)
+        a.and(.rcx, -4096)
+        a.or(.rcx, gs(isWrite ? CPUState.tlbWriteGenerationOffset : CPUState.tlbGenerationOffset))
+        a.cmp(.rcx, .at(.rax, isWrite ? TLBEntry.writeOffset : TLBEntry.readOffset))
+        a.jcc(.nz, fails)
+        // The group's last byte is in the page, too.
+        a.mov(.rcx, second, .long)
+        a.shr(.rcx, 16, .long)
+        a.lea(.rcx, .at(.rcx, index: first, -1))
+        a.xor(.rcx, first)
+        a.shr(.rcx, 12)
+        a.jcc(.nz, fails)
+        // RCX is the slot, less its distance from the state; the table's entry gives its place to the difference of addresses.
+        a.mov(.rax, .at(.rax, TLBEntry.addendOffset))
+        a.mov(gs(CPUState.spillOffset(2)), .rax)
+        a.movzx(.rax, second, from: .word, .long)
+        a.shl(.rax, MemoryLayout<EmittedData.Slot>.stride.trailingZeroBitCount, .long)
+        a.rdgsbase(.rcx)
+        a.add(.rcx, .rax)
+        let slot = EmittedData.slot(0)
+        a.cmp(.at(.rcx, slot + EmittedData.lengthOffset), 0)
+        a.jcc(.nz, isKnown)
+        // One more that is filled.
+        let count = isWrite ? CPUState.filledWritesOffset : CPUState.filledReadsOffset
+        a.mov(.rax, gs(count), .long)
+        a.cmp(.rax, EmittedData.slotCount, .long)
+        a.jcc(.nb, fails)
+        a.inc(gs(count), .long)
+        a.mov(
+            Assembler.Memory(.rax, index: .rax, isWrite ? EmittedData.filledWrites : EmittedData.filledReads).in(.gs),
+            second,
+            .word)
+        a.place(isKnown)
+        a.and(first, -4096)
+        a.mov(.at(.rcx, slot), first)
+        a.mov(.rax, gs(CPUState.spillOffset(2)))
+        a.mov(.at(.rcx, slot + EmittedData.deltaOffset), .rax)
+        a.add(.rax, first)
+        a.mov(.at(.rcx, slot + EmittedData.hostOffset), .rax)
+        a.shr(second, 16, .long)
+        a.mov(.rax, 4097, .long)
+        a.sub(.rax, second)
+        a.mov(.at(.rcx, slot + EmittedData.lengthOffset), .rax)
+        a.mov(.rax, gs(CPUState.spillOffset(0)))
+        a.mov(.rcx, gs(CPUState.spillOffset(1)))
+        a.cmp(.rcx, .rcx)
+        a.ret()
+        a.place(fails)
+        a.mov(.rax, gs(CPUState.spillOffset(0)))
+        a.mov(.rcx, gs(CPUState.spillOffset(1)))
+        writeRefill(&a, isWrite: isWrite)
+        return label
+    }
+
+    private static func writeRefill(_ a: inout Assembler, isWrite: Bool) {
+        let (first, second) = Homes.scratch
+        storeHomes(&a)
+        a.rdgsbase(.rdi)
+        a.mov(.rsi, first)
+        a.mov(.rdx, second, .long)
+        a.sub(.rsp, 8)
+        let function: @convention(c) (UInt, UInt, UInt) -> UInt = isWrite ? CPU.refillWrite : CPU.refillRead
+        a.mov(.rax, unsafe unsafeBitCast(function, to: UInt.self))
+        a.call(.rax)
+        a.add(.rsp, 8)
+        a.mov(first, .rax)
+        loadHomes(&a)
+        a.cmp(first, 1, .long)
+        a.ret()
     }
 }

@@ -2,7 +2,9 @@ import X86
 
 /// What an instruction has to do with the status flags.
 struct FlagUse {
-    /// Some of them matter to what it does, or stay as they were.
+    /// Some of them matter to what it does.
+    let reads: Bool
+    /// Some of them matter, or stay as they were.
     let dependsOnFormer: Bool
     let writes: Bool
 
@@ -12,39 +14,62 @@ struct FlagUse {
         let row = instruction.opcodeRow
         let touched = row.flagsWritten.union(row.flagsUndefined).intersection(FlagUse.status)
         writes = !touched.isEmpty
-        let reads =
+        reads =
             switch instruction.mnemonic {
             case .jcc, .setcc, .cmovcc: true
             default: !row.flagsRead.isDisjoint(with: FlagUse.status)
             }
-        dependsOnFormer = reads || (writes && (row.flagsMayBeKept || touched != FlagUse.status))
+        dependsOnFormer =
+            reads
+            || (writes && (row.flagsMayBeKept && !FlagUse.shiftsForSure(instruction) || touched != FlagUse.status))
     }
 
     /// Overwrites all of them whatever they were.
     var overwrites: Bool { writes && !dependsOnFormer }
+
+    /// A shift by a count that is an immediate value and not 0.
+    private static func shiftsForSure(_ instruction: Instruction) -> Bool {
+        switch instruction.mnemonic {
+        case .shl, .shr, .sar, .shld, .shrd: break
+        default: return false
+        }
+        guard instruction.operandCount > 1, case .immediate = instruction.operands[Int(instruction.operandCount) - 1]
+        else {
+            return false
+        }
+        let isQuad =
+            switch instruction.operands[0] {
+            case .register(_, size: 8), .memory(size: 8): true
+            default: false
+            }
+        return instruction.immediate & (isQuad ? 63 : 31) != 0
+    }
 }
 
 extension Superblock {
-    /// Works out at the beginning of which blocks the flags must be in the state: where something that may leave comes before
-    /// they are overwritten, there or on a way from there.
-    mutating func placeFlags() {
+    /// Finds the blocks at whose beginning nobody sees the flags any more: they are overwritten, there or on each way from there,
+    /// before anything reads them or may leave.
+    mutating func findDeadFlags() {
+        // Assumed of all, and taken back where it is not so: what a loop carries round is dead if nothing in it looks.
+        for index in blocks.indices { blocks[index].flagsAreDead = true }
         var changed = true
         while changed {
             changed = false
-            for index in blocks.indices where !blocks[index].wantsSavedFlags && wantsSavedFlags(blocks[index]) {
-                setWantsSavedFlags(index)
+            for index in blocks.indices where blocks[index].flagsAreDead && seesFlags(blocks[index]) {
+                blocks[index].flagsAreDead = false
                 changed = true
             }
         }
     }
 
-    private func wantsSavedFlags(_ block: BasicBlock) -> Bool {
+    private func seesFlags(_ block: BasicBlock) -> Bool {
+        // Where code is entered somebody may have come from a leaving.
         for step in block.steps {
-            let kind = InstructionKind(step, mode)
-            if kind.mayLeave(step.instruction) { return true }
-            if FlagUse(step.instruction).overwrites { return false }
+            let use = FlagUse(step.instruction)
+            if InstructionKind(step, mode).mayLeave(step.instruction) || use.dependsOnFormer { return true }
+            if use.overwrites { return false }
         }
-        return leavesAtEnd(block) || block.successors.contains { blocks[$0].wantsSavedFlags }
+        return leavesAtEnd(block) || block.successors.isEmpty || block.successors.contains { !blocks[$0].flagsAreDead }
     }
 
     /// Control may leave the superblock behind the last step.
@@ -55,7 +80,9 @@ extension Superblock {
         if kind.fallsThrough, starts[last.next] == nil { return true }
         switch kind {
         case .plain, .nothing, .push, .pop, .leave: return false
-        case .jump(let target), .jumpIf(_, let target): return !(0..<4096).contains(target)
+        case .jump(let target), .jumpIf(_, let target):
+            // A way back has a gate.
+            return !(0..<4096).contains(target) || target <= last.offset
         default: return true
         }
     }

@@ -23,6 +23,19 @@ enum InstructionKind {
         for index in 0..<Int(instruction.operandCount) {
             if case .highByte = instruction.operands[index] { return }
         }
+        for index in 0..<Int(row.operandCount) {
+            switch row.operands[index].kind {
+            // What an encoding of ours can't have.
+            case .S, .T, .C, .D, .A, .O, .X, .Y, .fixedSegment: return
+            default: break
+            }
+        }
+        // Distances from the page's beginning are displacements.
+        if instruction.hasMemoryOperand,
+            abs(instruction.memory.displacement) > 1 << 30
+        {
+            return
+        }
         let target = step.next &+ Int(truncatingIfNeeded: Int64(bitPattern: instruction.immediate))
         switch instruction.mnemonic {
         case .jmp, .call:
@@ -106,6 +119,27 @@ enum InstructionKind {
         case .nothing, .jump, .jumpIf: false
         default: true
         }
+    }
+
+    /// The guest's general registers that an instruction writes, whole or in part.
+    func written(_ instruction: Instruction) -> [UInt8] {
+        var registers: [UInt8] = []
+        switch self {
+        case .push, .call, .callIndirect, .returnNear: registers = [4]
+        case .leave: return [4, 5]
+        case .pop: registers = [4]
+        default: break
+        }
+        for index in 0..<Int(instruction.operandCount) where instruction.opcodeRow.operands[index].access != .read {
+            if case .register(let number, _) = instruction.operands[index] { registers.append(number) }
+        }
+        switch instruction.mnemonic {
+        case .mul, .cwd: registers += [0, 2]
+        case .imul where instruction.operandCount == 1: registers += [0, 2]
+        case .cbw, .cmpxchg, .lahf: registers.append(0)
+        default: break
+        }
+        return registers
     }
 
     private static let plainMnemonics: Set<Mnemonic> = [

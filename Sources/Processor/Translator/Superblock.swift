@@ -17,14 +17,11 @@ struct Superblock {
         var steps: [Step]
         /// Blocks that control may go on to inside, by index.
         var successors: [Int] = []
-        /// Something leads here other than the block before it.
-        var isTarget = false
-        /// The status flags have to be in the state when it begins: what may leave, or look at memory, comes before they are
-        /// overwritten.
-        var wantsSavedFlags = false
+        /// Nobody sees the status flags that it begins with.
+        var flagsAreDead = false
     }
 
-    private(set) var blocks: [BasicBlock] = []
+    var blocks: [BasicBlock] = []
     /// Where each block begins: offset in the page to index.
     private(set) var starts: [Int: Int] = [:]
     let entry: Int
@@ -66,10 +63,8 @@ struct Superblock {
         }
         guard steps[entry] != nil else { return nil }
         form(steps, leaders)
-        placeFlags()
+        findDeadFlags()
     }
-
-    mutating func setWantsSavedFlags(_ index: Int) { blocks[index].wantsSavedFlags = true }
 
     /// Runs of steps from each leader to the next, in order of address.
     private mutating func form(_ steps: [Int: Step], _ leaders: Set<Int>) {
@@ -89,17 +84,10 @@ struct Superblock {
             let kind = InstructionKind(last, mode)
             if kind.fallsThrough, let next = starts[last.next] {
                 blocks[index].successors.append(next)
-                if next != index + 1 { blocks[next].isTarget = true }
             }
             if let target = kind.targetInPage, let next = starts[target] {
                 blocks[index].successors.append(next)
-                blocks[next].isTarget = true
             }
-        }
-        // Flags are in the state where code is entered.
-        if let first = starts[entry] {
-            blocks[first].isTarget = true
-            blocks[first].wantsSavedFlags = true
         }
     }
 }

@@ -9,10 +9,17 @@ import X86
 @safe final class Translator {
     /// Executions of a block after which it is translated.
     static let threshold: UInt32 = 40
+    private static let mostStraddles = 16
 
     private struct Translation {
         /// Of its code in the cache.
         var start: Int
+        /// The block that it begins with.
+        var block: UInt
+        /// Its first slot.
+        var slot: Int
+        /// How often a group's check found it in two pages that do not lie side by side.
+        var straddles = 0
         /// Its bytes in the guest, by runs: the host's address, and a copy.
         var runs: [(address: UInt, bytes: [UInt8])]
         /// Lines of the page that they lie in.
@@ -24,6 +31,9 @@ import X86
     private var translations: [Translation] = []
     /// Kept here, and shown to the handler of faults through the processor's context.
     private(set) var faults: FaultTable
+    private var usedSlots = 0
+    private var usedLinks = 0
+
     /// Nil on a host where emitted code can't run.
     init?(cacheSize: Int) {
         guard HostProcessor.hasFSGSBASE, let cache = CodeCache(size: cacheSize) else { return nil }
@@ -36,11 +46,15 @@ import X86
     deinit { faults.deallocate() }
 
     /// Whether there is room for another translation of any size.
-    var hasRoom: Bool { cache.used < cache.size - 64 << 10 && faults.room > 4096 }
+    var hasRoom: Bool {
+        cache.used < cache.size - 64 << 10 && faults.room > 4096 && usedSlots < EmittedData.slotCount - 4096
+            && usedLinks < EmittedData.linkCount - 4096
+    }
 
     /// Forgets everything; while none of it runs. The blocks that refer to it are gone, too.
     func empty() {
         translations.removeAll(keepingCapacity: true)
+        (usedSlots, usedLinks) = (0, 0)
         faults.removeAll()
         cache.empty(keeping: (common.bytes.count + 15) & ~15)
     }
@@ -62,11 +76,14 @@ import X86
                 UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: page + UInt(offset)), count: count))
         }
         guard let superblock = decoded, superblock.isWorthwhile else { return false }
-        var emitter = Emitter(superblock, at: cache.used, common)
+        var emitter = Emitter(
+            superblock, at: cache.used, common, firstSlot: usedSlots, firstLink: usedLinks,
+            sharing: block.block.sharesChecks)
         emitter.emit()
         let code = emitter.assembler.finished()
         let start = cache.used
         guard cache.add(code.bytes) else { return false }
+        (usedSlots, usedLinks) = (emitter.slots.upperBound, emitter.links.upperBound)
         for access in emitter.accesses {
             faults.append(
                 .init(
@@ -77,11 +94,29 @@ import X86
             let first = block.steps[0].offset
             return (address: page + UInt(first), bytes: block.steps.flatMap(\.bytes))
         }
-        translations.append(Translation(start: start, runs: runs, lines: lines))
+        translations.append(
+            Translation(start: start, block: block.address, slot: emitter.slots.lowerBound, runs: runs, lines: lines))
         block.block.hostCode = cache.address(start)
         block.block.translation = UInt32(translations.count)
         block.block.translationGeneration = generation
         return true
+    }
+
+    /// A group of a translation's accesses lies in two pages that the host does not have side by side; where that comes again and
+    /// again each is to be checked by itself. The block that is to be translated anew, if it has come to that.
+    func straddles(_ slot: Int) -> BlockReference? {
+        var low = 0, high = translations.count
+        while low < high {
+            let middle = (low + high) / 2
+            if translations[middle].slot <= slot { low = middle + 1 } else { high = middle }
+        }
+        guard low > 0 else { return nil }
+        translations[low - 1].straddles += 1
+        let block = BlockReference(translations[low - 1].block)
+        guard translations[low - 1].straddles == Translator.mostStraddles, block.block.translation == UInt32(low) else {
+            return nil
+        }
+        return block
     }
 
     /// Whether the guest's bytes are still what was translated; `mark` as in `translate`.

@@ -23,6 +23,11 @@ extension CPU {
         state.packedFlags = UInt16(truncatingIfNeeded: flags << 8 & 0xD500 | 0x0200 | flags >> 11)
         state.codeBase = state.blockRIP & ~0xFFF
         state.enteredKey = lookupKey
+        let epoch = unsafe state.lookups[BlockCache.lookupCount].key
+        if state.stampedEpoch != epoch || state.stampedGeneration != state.codeGeneration {
+            (state.stampedEpoch, state.stampedGeneration) = (epoch, state.codeGeneration)
+            state.linkStamp &+= 1
+        }
         let left = HostCode.call(
             translator.cache.address(translator.common.enter), address, block.block.hostCode, 0)
         takeFlags()
@@ -73,6 +78,8 @@ extension VirtualProcessor {
         emptiesCaches = false
         blocks.removeAll()
         translator?.empty()
+        cpu.emptySlots()
+        cpu.state.linkStamp &+= 1
         if let translator { unsafe faultContext.pointee.emitted = translator.faults }
     }
 
@@ -87,10 +94,23 @@ extension VirtualProcessor {
         {
             return true
         }
+        forget(block)
+        return false
+    }
+
+    /// Has a block counted anew.
+    private func forget(_ block: BlockReference) {
         block.block.translation = 0
         block.block.translationGeneration = 0
         block.block.executions = 0
         unsafe block.firstOp.pointee.handler = Interpreter.counted
-        return false
+    }
+
+    /// See `Translator.straddles`.
+    func noteStraddling(_ slot: Int) {
+        guard let block = translator?.straddles(slot) else { return }
+        block.block.sharesChecks = false
+        forget(block)
+        cpu.state.linkStamp &+= 1
     }
 }

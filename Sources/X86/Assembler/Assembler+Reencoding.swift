@@ -68,6 +68,8 @@ private struct Reencoding {
         reg = .digit(instruction.modRM >> 3 & 7)
         rm = .digit(instruction.modRM & 7)
         vvvv = .digit(instruction.vexRegister)
+        // Their operands are no part of the encoding.
+        if row.mnemonic == .cbw || row.mnemonic == .cwd { usesOperandSize = true }
         for index in 0..<Int(row.operandCount) {
             let form = row.operands[index], operand = instruction.operands[index]
             guard Reencoding.isIn64BitCode(form, operand) else { return nil }

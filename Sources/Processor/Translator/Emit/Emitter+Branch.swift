@@ -1,76 +1,142 @@
 import X86
 
-/// Branches: inside the superblock a jump; elsewhere by the look-up of code at an address.
+/// Branches: inside the superblock a jump; elsewhere by a link, which knows where the jump went last.
 extension Emitter {
-    /// Goes on at an offset in the page, from a basic block whose code ends here: falls through where that comes next.
-    ///
-    /// `branch`: the offset of the branch that leads there, if it is one.
-    mutating func goOn(to target: Int, from block: Int, branch: Int? = nil) {
-        guard let next = superblock.starts[target], next < superblock.blocks.count else {
-            saveFlags()
-            assembler.jmp(jumpExit(target, branch))
-            return
-        }
-        if next <= block {
-            jumpBack(to: next, target)
-            return
-        }
-        settle(for: next)
-        if next != block + 1 { assembler.jmp(labels[next], .near) }
-    }
-
-    /// A way back may be a loop: whoever wants this vCPU gets it there.
-    private mutating func jumpBack(to block: Int, _ target: Int) {
-        saveFlags()
+    /// Whoever wants this vCPU gets it here.
+    mutating func emitGate(_ offset: Int) {
+        clobberFlags()
         assembler.cmp(state(CPUState.exitRequestOffset), 0, .long)
-        flags = .state
-        assembler.jcc(.nz, boundaryExit(target))
-        if !superblock.blocks[block].wantsSavedFlags { restoreFlags() }
-        assembler.jmp(labels[block], .near)
+        assembler.jcc(.nz, boundaryExit(offset), .near)
     }
 
-    /// Puts the flags where a block that is jumped to has them.
-    private mutating func settle(for block: Int) {
-        guard superblock.blocks[block].isTarget else { return }
-        if superblock.blocks[block].wantsSavedFlags {
-            saveFlags()
-        } else {
-            restoreFlags()
+    /// Goes on at an offset in the page behind a step: returns the version of a basic block that is to be written next.
+    mutating func goOn(to target: Int, _ step: Superblock.Step) -> Version? {
+        guard let next = superblock.starts[target] else {
+            leave(to: target, from: step)
+            return nil
         }
+        let version = arrival(at: next, from: step)
+        if isWritten(version) {
+            assembler.jmp(label(version), .near)
+            return nil
+        }
+        _ = label(version)
+        return version
     }
 
-    mutating func emitJump(to target: Int, from block: Int, _ step: Superblock.Step) {
-        goOn(to: target, from: block, branch: step.offset)
+    /// The version of a block in the superblock that a jump from here may go to, flags and all.
+    private mutating func arrival(at next: Int, from step: Superblock.Step) -> Version {
+        let isBack = (superblock.blocks[next].steps.first?.offset ?? 0) <= step.offset
+        if isBack, !flags.survivesClobbering { saveFlags() }
+        let exact = version(next, flags, hasGate: isBack)
+        if mayBe(exact) { return exact }
+        saveFlags()
+        return version(next, .saved, hasGate: isBack)
     }
 
-    mutating func emitJump(if condition: Condition, to target: Int, from block: Int, _ step: Superblock.Step) {
+    mutating func emitJump(to target: Int, _ step: Superblock.Step) {
+        if let next = goOn(to: target, step) { assembler.jmp(label(next), .near) }
+    }
+
+    mutating func emitJump(if condition: Condition, to target: Int, _ step: Superblock.Step) {
         restoreFlags()
-        if let inside = superblock.starts[target], inside > block {
-            if superblock.blocks[inside].wantsSavedFlags { saveFlags() }
-            assembler.jcc(condition, labels[inside], .near)
+        if let next = superblock.starts[target] {
+            let version = arrival(at: next, from: step)
+            assembler.jcc(condition, label(version), .near)
             return
         }
-        // A way back, or out.
-        let over = assembler.label()
-        saveFlags()
-        assembler.jcc(condition.opposite, over)
-        goOn(to: target, from: block, branch: step.offset)
-        assembler.place(over)
-        flags = .both
+        let out = assembler.label()
+        assembler.jcc(condition, out, .near)
+        later { emitter in
+            emitter.assembler.place(out)
+            emitter.leave(to: target, from: step)
+        }
     }
+
+    // MARK: Out of the superblock
+
+    /// On to code elsewhere: in this page, whose translation is this one's, or in another.
+    mutating func leave(to target: Int, from step: Superblock.Step) {
+        saveFlags()
+        // Something in each loop has to look.
+        if target <= step.offset || target >= 4096 { emitGateToward(target) }
+        let link = newLink()
+        let miss = assembler.label()
+        if 0..<4096 ~= target {
+            assembler.mov(Homes.scratch.1, state(CPUState.linkStampOffset))
+            assembler.cmp(Homes.scratch.1, state(EmittedData.link(link) + EmittedData.stampOffset))
+            assembler.jcc(.nz, miss, .near)
+            assembler.jmp(state(EmittedData.link(link) + EmittedData.targetOffset))
+        } else {
+            loadRIP(Homes.scratch.0, target)
+            follow(link, miss: miss)
+        }
+        flags = .saved
+        later { emitter in
+            emitter.assembler.place(miss)
+            emitter.loadRIP(Homes.scratch.0, target)
+            // The interpreter refuses one that is not canonical.
+            if !(0..<4096 ~= target) { emitter.checkTarget(step.offset) }
+            emitter.assembler.mov(Homes.scratch.1, link, .long)
+            emitter.assembler.jmp(emitter.leaves.linkMiss)
+        }
+    }
+
+    /// A gate before a jump out, whose boundary is its target.
+    private mutating func emitGateToward(_ target: Int) {
+        assembler.cmp(state(CPUState.exitRequestOffset), 0, .long)
+        flags = .saved
+        assembler.jcc(.nz, boundaryExit(target), .near)
+    }
+
+    /// Follows a link if it leads to the RIP in the first scratch register.
+    private mutating func follow(_ link: Int, miss: Assembler.Label) {
+        let (first, second) = Homes.scratch
+        assembler.cmp(first, state(EmittedData.link(link)))
+        assembler.jcc(.nz, miss, .near)
+        assembler.mov(second, state(CPUState.linkStampOffset))
+        assembler.cmp(second, state(EmittedData.link(link) + EmittedData.stampOffset))
+        assembler.jcc(.nz, miss, .near)
+        assembler.and(first, -4096)
+        assembler.mov(state(CPUState.codeBaseOffset), first)
+        assembler.jmp(state(EmittedData.link(link) + EmittedData.targetOffset))
+    }
+
+    /// Goes on at the RIP in the first scratch register, which has been checked.
+    private mutating func followIndirectly() {
+        saveFlagsBesideTarget()
+        assembler.cmp(state(CPUState.exitRequestOffset), 0, .long)
+        assembler.jcc(.nz, leaves.lookUp, .near)
+        let link = newLink()
+        let miss = assembler.label()
+        follow(link, miss: miss)
+        flags = .saved
+        later { emitter in
+            emitter.assembler.place(miss)
+            emitter.assembler.mov(Homes.scratch.1, link, .long)
+            emitter.assembler.jmp(emitter.leaves.linkMiss)
+        }
+    }
+
+    /// As `saveFlags`, which uses the first scratch register: callers have saved before.
+    private func saveFlagsBesideTarget() { precondition(flags.isSaved, "flags are saved before a target is made") }
 
     // MARK: By a register or memory, calls and returns
 
     mutating func emitCall(_ step: Superblock.Step, to target: Int) {
-        saveFlags()
-        loadRIP(Homes.scratch.0, target)
-        checkTarget(step.offset)
+        if !(0..<4096 ~= target) {
+            // One beyond the canonical addresses is the interpreter's to refuse, before anything is pushed.
+            clobberFlags()
+            loadRIP(Homes.scratch.0, target)
+            checkTarget(step.offset)
+        }
         pushNext(step)
-        assembler.jmp(jumpExit(target, nil))
+        leave(to: target, from: step)
     }
 
     mutating func emitReturn(_ step: Superblock.Step) {
-        let place = checkedPlace(step, Homes.stackPointer, 0, isWrite: false)
+        let place = checkedPlace(step, Homes.stackPointer, 0)
+        saveFlags()
         markAccess(step)
         assembler.mov(Homes.scratch.0, place)
         checkTarget(step.offset)
@@ -82,44 +148,42 @@ extension Emitter {
     mutating func emitJumpIndirect(_ step: Superblock.Step) {
         loadTarget(step)
         checkTarget(step.offset)
-        assembler.jmp(leaves.lookUp)
+        followIndirectly()
     }
 
     mutating func emitCallIndirect(_ step: Superblock.Step) {
+        saveFlags()
         loadTarget(step)
         checkTarget(step.offset)
-        // The check of the stack wants both scratch registers.
-        assembler.mov(state(CPUState.spillOffset), Homes.scratch.0)
+        // The push wants both scratch registers.
+        assembler.mov(state(CPUState.spillOffset(3)), Homes.scratch.0)
         pushNext(step)
-        assembler.mov(Homes.scratch.0, state(CPUState.spillOffset))
-        assembler.jmp(leaves.lookUp)
+        assembler.mov(Homes.scratch.0, state(CPUState.spillOffset(3)))
+        followIndirectly()
     }
 
-    /// The target of an indirect branch, in the first scratch register.
+    /// The target of an indirect branch, in the first scratch register, with the flags saved.
     private mutating func loadTarget(_ step: Superblock.Step) {
-        saveFlags()
         if case .register(let guest, _) = step.instruction.operands[0] {
+            saveFlags()
             assembler.mov(Homes.scratch.0, loaded(guest, Homes.scratch.0))
         } else {
-            let place = checked(step).memory
+            saveFlags()
+            let (memory, _) = checkedOperand(step, needsFlags: false, needsScratch: false)
             markAccess(step)
-            assembler.mov(Homes.scratch.0, place)
+            assembler.mov(Homes.scratch.0, memory)
         }
     }
 
-    /// A target that is not canonical is the interpreter's to refuse.
+    /// A target that is not canonical is the interpreter's to refuse. Uses the second scratch register.
     mutating func checkTarget(_ offset: Int) {
         let (first, second) = Homes.scratch
+        held = nil
+        flags.isInHost = false
         assembler.mov(second, first)
         assembler.shl(second, 16)
         assembler.sar(second, 16)
         assembler.cmp(second, first)
-        flags = .state
-        assembler.jcc(.nz, coldExit(offset))
+        assembler.jcc(.nz, coldExit(offset), .near)
     }
-}
-
-extension Condition {
-    /// Holds where this one does not.
-    var opposite: Condition { Condition(rawValue: rawValue ^ 1) ?? self }
 }

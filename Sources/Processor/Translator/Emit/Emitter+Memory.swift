@@ -1,59 +1,9 @@
 import X86
 
-/// Guest memory: a linear address is made and looked for in the table of translations; where it is not there, the interpreter
-/// takes the instruction.
+/// Guest memory: a linear address is looked for in the range that a slot knows. A miss goes to the table of translations, which
+/// fills the slot, and to the interpreter where that has nothing either.
 extension Emitter {
-    /// What a checked access is made at; valid until the next instruction of ours that writes a scratch register.
-    ///
-    /// Both scratch registers may be in use afterwards where the operand has an index, a segment's base or a register that is in
-    /// the state; `simple` leaves the first one free.
-    struct Checked {
-        var memory: Assembler.Memory
-        var isSimple: Bool
-    }
-
-    /// The linear address of a memory operand, in the first scratch register. Changes no flags.
-    mutating func linearAddress(_ step: Superblock.Step) {
-        let memory = step.instruction.memory
-        let (first, second) = Homes.scratch
-        if memory.base == MemoryOperand.ripRegister {
-            loadRIP(first, step.next &+ Int(memory.displacement))
-        } else {
-            let base = memory.base == MemoryOperand.noRegister ? nil : loaded(memory.base, first)
-            let index = memory.index == MemoryOperand.noRegister ? nil : loaded(memory.index, second)
-            assembler.lea(
-                first, Assembler.Memory(base, index: index, scale: 1 << Int(memory.scale), Int(memory.displacement)))
-        }
-        if let base = segmentBase(memory) {
-            assembler.mov(second, base)
-            assembler.lea(first, .at(first, index: second))
-        }
-    }
-
-    /// The same with the first scratch register alone, after a check. Changes flags.
-    private mutating func linearAddressAgain(_ step: Superblock.Step) {
-        let memory = step.instruction.memory
-        let first = Homes.scratch.0
-        if memory.base == MemoryOperand.ripRegister {
-            loadRIP(first, step.next &+ Int(memory.displacement))
-        } else {
-            let hasBase = memory.base != MemoryOperand.noRegister
-            let base = hasBase ? Homes.home(memory.base) : nil
-            let hasIndex = memory.index != MemoryOperand.noRegister
-            if hasIndex {
-                let index = loaded(memory.index, first)
-                assembler.lea(
-                    first, Assembler.Memory(base, index: index, scale: 1 << Int(memory.scale), Int(memory.displacement))
-                )
-            } else if let base {
-                assembler.lea(first, .at(base, Int(memory.displacement)))
-            } else {
-                assembler.mov(first, Int(memory.displacement))
-            }
-            if hasBase, base == nil { assembler.add(first, place(memory.base)) }
-        }
-        if let base = segmentBase(memory) { assembler.add(first, base) }
-    }
+    // MARK: Addresses
 
     /// FS and GS have a base in 64-bit code.
     private func segmentBase(_ memory: MemoryOperand) -> Assembler.Memory? {
@@ -65,55 +15,149 @@ extension Emitter {
     mutating func loaded(_ guest: UInt8, _ scratch: GeneralRegister) -> GeneralRegister {
         if let home = Homes.home(guest) { return home }
         assembler.mov(scratch, place(guest))
+        if scratch == Homes.scratch.1 { held = nil }
         return scratch
     }
 
-    /// Checks `size` bytes at the address in the first scratch register, which is used up; leaves what is to be added to it for
-    /// the host's address in the second. The flags have to be in the state.
-    mutating func check(_ step: Superblock.Step, size: Int, isWrite: Bool) {
+    /// The linear address of a memory operand and a few bytes more, in the first scratch register; uses the second where the
+    /// operand has a segment's base, or two registers that have no home. Changes no flags.
+    mutating func linearAddress(_ step: Superblock.Step, adding more: Int = 0, segmented: Bool = true) {
+        let memory = step.instruction.memory
         let (first, second) = Homes.scratch
-        assembler.mov(second, first)
-        assembler.shr(second, 12 - TLBEntry.sizeShift)
-        assembler.and(second, Int(TLBEntry.indexMask) << TLBEntry.sizeShift, .long)
-        assembler.add(second, state(CPUState.tlbOffset))
-        // The page of the last byte: an access that leaves the page matches nothing.
-        if size > 1 { assembler.lea(first, .at(first, size - 1)) }
-        assembler.and(first, -4096)
-        assembler.or(first, state(isWrite ? CPUState.tlbWriteGenerationOffset : CPUState.tlbGenerationOffset))
-        assembler.cmp(first, .at(second, isWrite ? TLBEntry.writeOffset : TLBEntry.readOffset))
-        assembler.jcc(.nz, coldExit(step.offset))
-        assembler.mov(second, .at(second, TLBEntry.addendOffset))
-        flags = .state
+        if memory.base == MemoryOperand.ripRegister {
+            loadRIP(first, step.next &+ Int(memory.displacement) &+ more)
+        } else {
+            let base = memory.base == MemoryOperand.noRegister ? nil : loaded(memory.base, first)
+            let index =
+                memory.index == MemoryOperand.noRegister ? nil : loaded(memory.index, base == first ? second : first)
+            assembler.lea(
+                first,
+                Assembler.Memory(base, index: index, scale: 1 << Int(memory.scale), Int(memory.displacement) &+ more))
+        }
+        if segmented, let base = segmentBase(memory) {
+            assembler.mov(second, base)
+            held = nil
+            assembler.lea(first, .at(first, index: second))
+        }
     }
 
-    /// The next host instruction makes the guest instruction's access.
-    mutating func markAccess(_ step: Superblock.Step) {
-        accesses.append((assembler.here(), coldExit(step.offset)))
+    // MARK: Checks
+
+    /// Puts the linear address of a group's first byte into the first scratch register.
+    private mutating func groupAddress(_ access: MemoryGroups.Access, _ step: Superblock.Step) {
+        guard let register = access.register else { return linearAddress(step) }
+        let base = loaded(register, Homes.scratch.0)
+        assembler.lea(Homes.scratch.0, .at(base, memory.groups[access.group].low - access.distance))
     }
 
-    /// Checks eight bytes at a register and a displacement, and gives the operand.
-    mutating func checkedPlace(
-        _ step: Superblock.Step, _ base: GeneralRegister, _ displacement: Int, isWrite: Bool
-    ) -> Assembler.Memory {
-        saveFlags()
-        assembler.lea(Homes.scratch.0, .at(base, displacement))
-        check(step, size: 8, isWrite: isWrite)
+    /// Checks a group at the present point, whatever step its first access is; a miss leaves to the interpreter at `leaving`.
+    private mutating func check(_ access: MemoryGroups.Access, of step: Superblock.Step, leaving: Superblock.Step)
+        -> Int
+    {
+        let group = memory.groups[access.group]
+        clobberFlags()
+        let slot = newSlot()
+        let (again, miss) = (assembler.here(), assembler.label())
+        groupAddress(access, step)
+        assembler.sub(Homes.scratch.0, state(EmittedData.slot(slot)))
+        assembler.cmp(Homes.scratch.0, state(EmittedData.slot(slot) + EmittedData.lengthOffset))
+        assembler.jcc(.nb, miss, .near)
+        checked[access.group] = slot
+        held = nil
+        let memory = memory
+        later { emitter in
+            emitter.memory = memory
+            emitter.assembler.place(miss)
+            emitter.groupAddress(access, step)
+            emitter.assembler.mov(Homes.scratch.1, slot | group.span << 16, .long)
+            emitter.assembler.call(group.isWrite ? emitter.leaves.writeMiss : emitter.leaves.readMiss)
+            emitter.assembler.jcc(.z, again, .near)
+            emitter.assembler.jmp(emitter.coldExit(leaving.offset))
+        }
+        return slot
+    }
+
+    /// The slot of this step's access, checked; true beside it where it was checked here, so that the first scratch register is
+    /// the access's distance from the slot's base.
+    private mutating func checkedSlot(_ step: Superblock.Step, _ access: MemoryGroups.Access?) -> (
+        slot: Int, isFresh: Bool
+    ) {
+        guard let access else { preconditionFailure("an access that no group knows") }
+        if let slot = checked[access.group] { return (slot, false) }
+        return (check(access, of: step, leaving: step), true)
+    }
+
+    /// Checks what the coming steps reach before an instruction that overwrites the flags does so, where they would have to be
+    /// put by for a check behind it.
+    mutating func checkAhead(_ step: Superblock.Step) {
+        guard flags.isSaved || flags.source != nil, FlagSource(step.instruction) == nil else { return }
+        let steps = superblock.blocks[block].steps
+        var written: Set<UInt8> = []
+        for next in index..<min(index + 10, steps.count) {
+            let kind = InstructionKind(steps[next], superblock.mode)
+            for access in [memory.operands[next], memory.stack[next]] {
+                guard let access, let register = access.register, checked[access.group] == nil,
+                    !written.contains(register)
+                else { continue }
+                _ = check(access, of: steps[next], leaving: step)
+            }
+            // Its flags are the next ones to be looked after.
+            if next > index, FlagUse(steps[next].instruction).overwrites { return }
+            if kind.endsBlock { return }
+            written.formUnion(kind.written(steps[next].instruction))
+        }
+    }
+
+    // MARK: Operands
+
+    /// Sees to it that the second scratch register holds what is to be added to a linear address of a slot's range.
+    private mutating func hold(_ slot: Int) {
+        guard held != slot else { return }
+        assembler.mov(Homes.scratch.1, state(EmittedData.slot(slot) + EmittedData.deltaOffset))
+        held = slot
+    }
+
+    /// A checked access at a register and a displacement.
+    mutating func checkedPlace(_ step: Superblock.Step, _ base: GeneralRegister, _ displacement: Int)
+        -> Assembler.Memory
+    {
+        let (slot, _) = checkedSlot(step, memory.stack[index])
+        hold(slot)
         return .at(base, index: Homes.scratch.1, displacement)
     }
 
-    /// The checked memory operand of an instruction.
-    mutating func checked(_ step: Superblock.Step) -> Checked {
-        saveFlags()
-        linearAddress(step)
-        check(step, size: Int(step.instruction.memorySize), isWrite: step.instruction.memoryAccess != .read)
-        let memory = step.instruction.memory
+    /// The checked memory operand of an instruction, and which scratch registers are free beside it. With `needsFlags` the host
+    /// has the guest's flags behind it; where the instruction has a register that is in the state the first scratch register is
+    /// free.
+    mutating func checkedOperand(_ step: Superblock.Step, needsFlags: Bool, needsScratch: Bool) -> (
+        Assembler.Memory, [GeneralRegister]
+    ) {
+        let access = memory.operands[index]
+        let (slot, isFresh) = checkedSlot(step, access)
         let (first, second) = Homes.scratch
-        if memory.index == MemoryOperand.noRegister, segmentBase(memory) == nil, memory.base < 16,
-            let base = Homes.home(memory.base)
+        let operand = step.instruction.memory
+        if operand.index == MemoryOperand.noRegister, segmentBase(operand) == nil, operand.base < 16,
+            let base = Homes.home(operand.base)
         {
-            return Checked(memory: .at(base, index: second, Int(memory.displacement)), isSimple: true)
+            if needsFlags { restoreFlags() }
+            hold(slot)
+            return (.at(base, index: second, Int(operand.displacement)), [first])
         }
-        linearAddressAgain(step)
-        return Checked(memory: .at(first, index: second), isSimple: false)
+        if needsFlags, !flags.isInHost, flags != .dead {
+            restoreFlags()
+            linearAddress(step)
+            hold(slot)
+        } else if isFresh, access?.register == nil {
+            // The check has left the distance from the range's beginning.
+            held = nil
+            assembler.mov(second, state(EmittedData.slot(slot) + EmittedData.hostOffset))
+        } else {
+            linearAddress(step)
+            hold(slot)
+        }
+        guard needsScratch else { return (.at(first, index: second), []) }
+        held = nil
+        assembler.lea(second, .at(first, index: second))
+        return (.at(second), [first])
     }
 }

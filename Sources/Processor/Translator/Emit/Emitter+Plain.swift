@@ -5,27 +5,27 @@ extension Emitter {
     mutating func emitPlain(_ step: Superblock.Step) {
         let instruction = step.instruction
         let use = FlagUse(instruction)
+        if use.overwrites { checkAhead(step) }
+        let written = use.overwrites ? [] : InstructionKind.plain.written(instruction)
         var memory = Assembler.Memory(nil, 0)
         var free = [Homes.scratch.0, Homes.scratch.1]
         if instruction.hasMemoryOperand, instruction.memorySize != 0 {
-            let checked = checked(step)
-            memory = checked.memory
-            free = checked.isSimple ? [Homes.scratch.0] : []
-            if free.isEmpty, needsScratch(instruction) {
-                // One register is enough for the address.
-                assembler.lea(Homes.scratch.1, memory)
-                memory = .at(Homes.scratch.1)
-                free = [Homes.scratch.0]
-            }
-            if use.dependsOnFormer { restoreFlagsBesideAddress() }
+            (memory, free) = checkedOperand(
+                step, needsFlags: use.dependsOnFormer || losesFlags(writing: written),
+                needsScratch: Emitter.hasStateRegister(instruction))
         } else if instruction.hasMemoryOperand {
-            // LEA: an address is all.
-            linearAddressOfLEA(step, &memory, &free)
+            // LEA: an address is all, and no segment's base is added.
+            keepFlags(writing: written)
+            (memory, free) = addressOperand(step)
         } else if use.dependsOnFormer {
             restoreFlags()
         }
+        keepFlags(writing: written)
         emit(step, memory, free)
-        if use.writes { flags = .host }
+        if use.writes {
+            let source = use.overwrites ? FlagSource(instruction) : nil
+            flags = FlagState(isInHost: true, source: source)
+        }
     }
 
     /// Registers that are in the state go through scratch registers.
@@ -40,6 +40,7 @@ extension Emitter {
                 continue
             }
             let host = free[held.count]
+            if host == Homes.scratch.1 { self.held = nil }
             held.append((guest, host, access != .read))
             // Also where it is written alone: some instructions leave it as it was, or its upper part.
             assembler.mov(host, place(guest))
@@ -53,33 +54,26 @@ extension Emitter {
         for register in held where register.written { assembler.mov(place(register.guest), register.host) }
     }
 
-    private func needsScratch(_ instruction: Instruction) -> Bool {
+    private static func hasStateRegister(_ instruction: Instruction) -> Bool {
         for index in 0..<Int(instruction.operandCount) {
             if case .register(let guest, _) = instruction.operands[index], Homes.home(guest) == nil { return true }
         }
         return false
     }
 
-    /// LEA's operand, with its registers in hand.
-    private mutating func linearAddressOfLEA(
-        _ step: Superblock.Step, _ memory: inout Assembler.Memory, _ free: inout [GeneralRegister]
-    ) {
-        var step = step
-        // No segment's base is added.
-        step.instruction.memory.segment = .ds
-        linearAddress(step)
-        memory = .at(Homes.scratch.0)
-        free = [Homes.scratch.1]
-    }
-
-    /// As `restoreFlags`, while scratch registers hold an address: the accumulator is kept in the state.
-    private mutating func restoreFlagsBesideAddress() {
-        guard flags == .state else { return }
-        assembler.mov(state(CPUState.spillOffset), .rax)
-        assembler.movzx(.rax, state(CPUState.packedFlagsOffset), from: .word)
-        assembler.add(.rax, 0x7F, .byte)
-        assembler.sahf()
-        assembler.mov(.rax, state(CPUState.spillOffset))
-        flags = .both
+    /// LEA's operand: the guest's registers where they all have homes, else what was made of them.
+    private mutating func addressOperand(_ step: Superblock.Step) -> (Assembler.Memory, [GeneralRegister]) {
+        let operand = step.instruction.memory
+        func home(_ number: UInt8) -> GeneralRegister?? {
+            number == MemoryOperand.noRegister ? .some(nil) : Homes.home(number).map { .some($0) }
+        }
+        if operand.base != MemoryOperand.ripRegister, let base = home(operand.base), let index = home(operand.index) {
+            return (
+                Assembler.Memory(base, index: index, scale: 1 << Int(operand.scale), Int(operand.displacement)),
+                [Homes.scratch.0, Homes.scratch.1]
+            )
+        }
+        linearAddress(step, segmented: false)
+        return (.at(Homes.scratch.0), [Homes.scratch.1])
     }
 }

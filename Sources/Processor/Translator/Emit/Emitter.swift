@@ -2,129 +2,217 @@ import X86
 
 /// Writes a superblock's code: basic block after basic block, instruction after instruction, and behind them what is rarely
 /// needed.
+///
+/// A basic block is written once for each way in which the flags may arrive (`FlagState`), as long as there are few: what comes
+/// from a loop's own branch finds a version in which they need not be put by.
 struct Emitter {
     var assembler = Assembler()
     let superblock: Superblock
     /// Where common pieces lie, as labels.
     let leaves: Leaves
-    /// Of the basic blocks.
-    var labels: [Assembler.Label] = []
-    /// Where the status flags are at this point.
-    var flags = FlagPlace.state
-    /// Ways out to the interpreter, by the offset in the page of the instruction that it is to execute.
-    var coldExits: [Int: Assembler.Label] = [:]
-    /// Ways out between two instructions, by the offset of the second.
-    var boundaryExits: [Int: Assembler.Label] = [:]
-    /// Ways out to other code, by the target's offset from the page's start, and by the branch that leads there.
-    var jumpExits: [Departure: Assembler.Label] = [:]
+    /// Slots and links that the code uses, from the first free ones on.
+    private(set) var slots: Range<Int>
+    private(set) var links: Range<Int>
+    /// Groups are checked as one.
+    let sharing: Bool
+
+    /// A version of a basic block.
+    struct Version: Hashable {
+        var block: Int
+        var flags: FlagState
+        /// It begins with a look at the requests: something may come back to it for ever.
+        var hasGate: Bool
+    }
+    private var labels: [Version: Assembler.Label] = [:]
+    private var wanted: [Version] = []
+    private var written: Set<Version> = []
+    private static let mostVersions = 4
+
+    // MARK: At the present point
+
+    /// Where the status flags are.
+    var flags = FlagState.saved
+    /// The basic block's index, and the step's in it.
+    var block = 0
+    var index = 0
+    /// What its accesses share.
+    var memory = MemoryGroups([], CodeMode(rawValue: 8), sharing: false)
+    /// Slots of the groups that have been checked.
+    var checked: [Int: Int] = [:]
+    /// The slot whose `delta` is in the second scratch register.
+    var held: Int?
+
+    // MARK: Written last
+
+    /// Ways out to the interpreter, by the instruction that it is to execute and where the flags are.
+    struct Exit: Hashable {
+        var offset: Int
+        var flags: FlagState
+    }
+    private var coldExits: [Exit: Assembler.Label] = [:]
+    private var boundaryExits: [Exit: Assembler.Label] = [:]
+    /// What is done out of line.
+    private var outOfLine: [(inout Emitter) -> Void] = []
     /// Accesses to guest memory: a label in front of each instruction that makes one, and the way out at its instruction.
-    var accesses: [(label: Assembler.Label, wayOut: Assembler.Label)] = []
+    private(set) var accesses: [(label: Assembler.Label, wayOut: Assembler.Label)] = []
 
     struct Leaves {
         var cold: Assembler.Label
         var boundary: Assembler.Label
         var lookUp: Assembler.Label
-    }
-
-    struct Departure: Hashable {
-        var target: Int
-        var branch: Int?
-    }
-
-    enum FlagPlace {
-        /// In the host's flags alone; there and in the state; in the state alone.
-        case host, both, state
+        var linkMiss: Assembler.Label
+        var readMiss: Assembler.Label
+        var writeMiss: Assembler.Label
     }
 
     /// `position`: where the code will be in the cache that the common pieces lie in.
-    init(_ superblock: Superblock, at position: Int, _ common: CommonCode) {
+    init(
+        _ superblock: Superblock, at position: Int, _ common: CommonCode, firstSlot: Int, firstLink: Int, sharing: Bool
+    ) {
         self.superblock = superblock
+        self.sharing = sharing
+        slots = firstSlot..<firstSlot
+        links = firstLink..<firstLink
+        var assembler = Assembler()
+        func leaf(_ offset: Int) -> Assembler.Label { assembler.label(at: offset - position) }
         leaves = Leaves(
-            cold: assembler.label(at: common.cold - position),
-            boundary: assembler.label(at: common.boundary - position),
-            lookUp: assembler.label(at: common.lookUp - position))
-        for _ in superblock.blocks { labels.append(assembler.label()) }
+            cold: leaf(common.cold), boundary: leaf(common.boundary), lookUp: leaf(common.lookUp),
+            linkMiss: leaf(common.linkMiss), readMiss: leaf(common.readMiss), writeMiss: leaf(common.writeMiss))
+        self.assembler = assembler
     }
 
-    /// A field of the state.
+    /// A field of the state, or of what lies behind it.
     func state(_ offset: Int) -> Assembler.Memory { Assembler.Memory(nil, offset).in(.gs) }
 
     /// The state's place of a guest register.
     func place(_ guest: UInt8) -> Assembler.Memory { state(Int(CPUState.offset(ofRegister: guest))) }
 
-    /// All of it. The entry is its first byte.
+    mutating func newSlot() -> Int {
+        slots = slots.lowerBound..<slots.upperBound + 1
+        return slots.upperBound - 1
+    }
+
+    mutating func newLink() -> Int {
+        links = links.lowerBound..<links.upperBound + 1
+        return links.upperBound - 1
+    }
+
+    /// All of it. The entry is its first byte: there the flags are saved.
     mutating func emit() {
-        if let first = superblock.starts[superblock.entry], first != 0 { assembler.jmp(labels[first], .near) }
-        for (index, block) in superblock.blocks.enumerated() { emit(block, index) }
+        guard let first = superblock.starts[superblock.entry] else { return }
+        var next: Version? = version(first, .saved, hasGate: false)
+        while let version = next ?? wanted.popLast() {
+            next = nil
+            if written.contains(version) { continue }
+            next = emit(version)
+        }
+        while !outOfLine.isEmpty {
+            let pending = outOfLine
+            outOfLine = []
+            for write in pending { write(&self) }
+        }
         emitExits()
     }
 
-    private mutating func emit(_ block: Superblock.BasicBlock, _ index: Int) {
-        assembler.place(labels[index])
-        if block.isTarget { flags = block.wantsSavedFlags ? .state : .host }
-        for step in block.steps { emit(step, index) }
-        guard let last = block.steps.last else { return }
-        let kind = InstructionKind(last, superblock.mode)
-        if kind.fallsThrough { goOn(to: last.next, from: index) }
+    // MARK: Basic blocks
+
+    /// The version for flags that are as they are. At a gate they are seen, whatever follows.
+    func version(_ block: Int, _ flags: FlagState, hasGate: Bool) -> Version {
+        Version(
+            block: block, flags: superblock.blocks[block].flagsAreDead && !hasGate ? .dead : flags, hasGate: hasGate)
     }
 
-    private mutating func emit(_ step: Superblock.Step, _ block: Int) {
+    mutating func label(_ version: Version) -> Assembler.Label {
+        if let label = labels[version] { return label }
+        let label = assembler.label()
+        labels[version] = label
+        wanted.append(version)
+        return label
+    }
+
+    /// Whether there may be a further version of a block, or is this one.
+    func mayBe(_ version: Version) -> Bool {
+        labels[version] != nil || labels.keys.count(where: { $0.block == version.block }) < Emitter.mostVersions
+    }
+
+    func isWritten(_ version: Version) -> Bool { written.contains(version) }
+
+    /// Writes it; returns the version that is to come right behind, if there is one.
+    private mutating func emit(_ version: Version) -> Version? {
+        let label = label(version)
+        written.insert(version)
+        assembler.place(label)
+        (block, flags, checked, held) = (version.block, version.flags, [:], nil)
+        let steps = superblock.blocks[block].steps
+        memory = MemoryGroups(steps, superblock.mode, sharing: sharing)
+        if version.hasGate { emitGate(steps[0].offset) }
+        if superblock.blocks[block].flagsAreDead { flags = .dead }
+        for index in steps.indices {
+            self.index = index
+            emit(steps[index])
+        }
+        guard let last = steps.last, InstructionKind(last, superblock.mode).fallsThrough else { return nil }
+        return goOn(to: last.next, last)
+    }
+
+    private mutating func emit(_ step: Superblock.Step) {
         switch InstructionKind(step, superblock.mode) {
         case .plain: emitPlain(step)
         case .nothing: break
         case .push: emitPush(step)
         case .pop: emitPop(step)
         case .leave: emitLeave(step)
-        case .jump(let target): emitJump(to: target, from: block, step)
-        case .jumpIf(let condition, let target): emitJump(if: condition, to: target, from: block, step)
+        case .jump(let target): emitJump(to: target, step)
+        case .jumpIf(let condition, let target): emitJump(if: condition, to: target, step)
         case .call(let target): emitCall(step, to: target)
         case .jumpIndirect: emitJumpIndirect(step)
         case .callIndirect: emitCallIndirect(step)
         case .returnNear: emitReturn(step)
-        case .cold:
-            saveFlags()
-            assembler.jmp(coldExit(step.offset))
+        case .cold: assembler.jmp(coldExit(step.offset))
         }
     }
 
     // MARK: Ways out
 
-    /// Where the interpreter takes over at the instruction that begins at an offset. The flags are in the state.
+    /// Where the interpreter takes over at the instruction that begins at an offset, from here.
     mutating func coldExit(_ offset: Int) -> Assembler.Label {
-        if let label = coldExits[offset] { return label }
+        let exit = Exit(offset: offset, flags: flags)
+        if let label = coldExits[exit] { return label }
         let label = assembler.label()
-        coldExits[offset] = label
+        coldExits[exit] = label
         return label
     }
 
-    /// Where the run loop takes over before the instruction at an offset. The flags are in the state.
+    /// Where the run loop takes over before the instruction at an offset, from here.
     mutating func boundaryExit(_ offset: Int) -> Assembler.Label {
-        if let label = boundaryExits[offset] { return label }
+        let exit = Exit(offset: offset, flags: flags)
+        if let label = boundaryExits[exit] { return label }
         let label = assembler.label()
-        boundaryExits[offset] = label
+        boundaryExits[exit] = label
         return label
     }
 
-    /// Where code elsewhere goes on, at an offset from the page's start. The flags are in the state.
-    mutating func jumpExit(_ target: Int, _ branch: Int?) -> Assembler.Label {
-        let departure = Departure(target: target, branch: branch)
-        if let label = jumpExits[departure] { return label }
-        let label = assembler.label()
-        jumpExits[departure] = label
-        return label
+    /// The next host instruction makes the guest instruction's access.
+    mutating func markAccess(_ step: Superblock.Step) {
+        accesses.append((assembler.here(), coldExit(step.offset)))
+    }
+
+    /// Has `write` write behind the rest, with the flags as they are here.
+    mutating func later(_ write: @escaping (inout Emitter) -> Void) {
+        let flags = flags
+        outOfLine.append { emitter in
+            emitter.flags = flags
+            write(&emitter)
+        }
     }
 
     private mutating func emitExits() {
-        for (departure, label) in jumpExits {
-            assembler.place(label)
-            loadRIP(Homes.scratch.0, departure.target)
-            if let branch = departure.branch { checkTarget(branch) }
-            assembler.jmp(leaves.lookUp)
-        }
         for (exits, leaf) in [(coldExits, leaves.cold), (boundaryExits, leaves.boundary)] {
-            for (offset, label) in exits {
+            for (exit, label) in exits {
                 assembler.place(label)
-                assembler.mov(Homes.scratch.0, offset, .long)
+                flags = exit.flags
+                saveFlags()
+                assembler.mov(Homes.scratch.0, exit.offset)
                 assembler.jmp(leaf)
             }
         }
