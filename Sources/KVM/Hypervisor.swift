@@ -2,20 +2,40 @@
 
 public import KVMABI
 internal import Glibc
+internal import Processor
 internal import SoftKVM
 
 /// A choice of hypervisor.
-public enum Hypervisor: String, Hashable, Sendable, CaseIterable {
-    /// The kernel's where `/dev/kvm` opens and the processor has VMX or SVM behind it, the software hypervisor otherwise.
-    case automatic = "auto"
+public struct Hypervisor: Hashable, Sendable {
+    private enum Kind: String, CaseIterable {
+        case automatic = "auto"
+        case kernel, software
+    }
+
+    private let kind: Kind
+    /// What executes guest code where the software hypervisor is taken.
+    public var executor = Executor.automatic
+
+    private init(_ kind: Kind) { self.kind = kind }
+
+    /// The kernel's where `/dev/kvm` opens and the processor has VMX or SVM behind it, the software hypervisor otherwise, or where
+    /// an executor is asked for by name.
+    public static let automatic = Hypervisor(.automatic)
     /// `/dev/kvm`.
-    case kernel
+    public static let kernel = Hypervisor(.kernel)
     /// The one inside this library: needs no device, no privilege and no hardware support.
-    case software
+    public static let software = Hypervisor(.software)
+
+    /// The software hypervisor, with an executor of choice.
+    public static func software(executor: Executor) -> Hypervisor {
+        var software = Hypervisor.software
+        software.executor = executor
+        return software
+    }
 
     /// What `automatic` comes to, and why.
     public struct Choice: Hashable, Sendable {
-        /// `.kernel` or `.software`.
+        /// `.kernel` or `.software`, this with the executor that was asked for.
         public let hypervisor: Hypervisor
         /// One clause that says why.
         public let reason: String
@@ -23,28 +43,37 @@ public enum Hypervisor: String, Hashable, Sendable, CaseIterable {
 
     /// Decides among the hypervisors for this machine.
     public func choose() -> Choice {
-        guard self == .automatic else { return Choice(hypervisor: self, reason: "it was asked for") }
+        guard kind == .automatic else { return Choice(hypervisor: self, reason: "it was asked for") }
+        let software = Hypervisor.software(executor: executor)
+        guard executor == .automatic else {
+            return Choice(hypervisor: software, reason: "the \(executor.rawValue) was asked for")
+        }
         do throws(Errno) {
             let kernel = try KernelEndpoint()
             kernel.close(try kernel.open())
         } catch {
             let why = error == .noSuchFile ? "there is no /dev/kvm" : "/dev/kvm can't be opened (\(error.name))"
-            return Choice(hypervisor: .software, reason: why)
+            return Choice(hypervisor: software, reason: why)
         }
         guard let feature = Hypervisor.hardwareVirtualisation() else {
             return Choice(
-                hypervisor: .software, reason: "/dev/kvm opens, but the processor has neither VMX nor SVM behind it")
+                hypervisor: software, reason: "/dev/kvm opens, but the processor has neither VMX nor SVM behind it")
         }
         return Choice(hypervisor: .kernel, reason: "/dev/kvm opens and the processor has \(feature)")
     }
 
     /// A new endpoint of this hypervisor; `automatic` chooses first.
     public func makeEndpoint() throws(KVMError) -> any Endpoint {
-        switch choose().hypervisor {
+        let chosen = choose().hypervisor
+        switch chosen.kind {
         case .kernel:
             do throws(Errno) { return try KernelEndpoint() } catch { throw .notOpened(.kernel, error) }
         case .software, .automatic:
-            return SoftwareEndpoint()
+            do throws(ExecutorUnavailable) {
+                return try SoftwareEndpoint(executor: ExecutorOptions(chosen.executor.processors))
+            } catch {
+                throw .noExecutor(error.description)
+            }
         }
     }
 
@@ -60,6 +89,27 @@ public enum Hypervisor: String, Hashable, Sendable, CaseIterable {
         guard let flags = text.split(separator: "\n").first(where: { $0.hasPrefix("flags") }) else { return nil }
         let words = flags.split(separator: " ")
         return words.contains("vmx") ? "VMX" : words.contains("svm") ? "SVM" : nil
+    }
+}
+
+/// By name: `auto`, `kernel`, `software`; an executor is none of it.
+extension Hypervisor: RawRepresentable, CaseIterable {
+    public init?(rawValue: String) {
+        guard let kind = Kind(rawValue: rawValue) else { return nil }
+        self.init(kind)
+    }
+
+    public var rawValue: String { kind.rawValue }
+
+    public static var allCases: [Hypervisor] { Kind.allCases.map(Hypervisor.init) }
+
+    public static func == (one: Hypervisor, other: Hypervisor) -> Bool {
+        one.kind == other.kind && one.executor == other.executor
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(kind)
+        hasher.combine(executor)
     }
 }
 

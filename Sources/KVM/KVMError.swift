@@ -7,6 +7,8 @@ public import KVMABI
 public enum KVMError: Error, Hashable, Sendable {
     /// The hypervisor could not be opened.
     case notOpened(Hypervisor, Errno)
+    /// The translator was asked for by name, and can't run on this host: why, and what to do.
+    case noExecutor(String)
     /// It speaks another version of the interface than 12.
     case wrongVersion(Int32)
     /// An ioctl failed.
@@ -26,7 +28,7 @@ public enum KVMError: Error, Hashable, Sendable {
     public var errno: Errno? {
         switch self {
         case .notOpened(_, let errno), .failed(_, let errno), .notMapped(let errno), .descriptor(let errno): errno
-        case .wrongVersion, .notOffered, .refusedMSR, .noSuchSlot: nil
+        case .noExecutor, .wrongVersion, .notOffered, .refusedMSR, .noSuchSlot: nil
         }
     }
 }
@@ -36,6 +38,7 @@ extension KVMError: CustomStringConvertible {
         switch self {
         case .notOpened(let hypervisor, let errno):
             "the \(hypervisor) hypervisor can't be opened: \(errno.name): \(KVMError.meaning(ofOpening: errno))"
+        case .noExecutor(let what): what
         case .wrongVersion(let version):
             "the hypervisor speaks version \(version) of the interface; version 12 is needed"
         case .failed(let request, let errno):

@@ -3,18 +3,27 @@
 internal import Glibc
 internal import KVM2006
 internal import KVMABI
+internal import Processor
 internal import SoftKVM
 internal import Synchronization
 
 /// The hypervisor and the handles that the client has of it.
 final class Hypervisor: Sendable {
-    private let endpoint = SoftwareEndpoint()
+    private let endpoint: SoftwareEndpoint
     /// The machines of the first interface, by their handles' numbers.
     private let firsts = FirstMachines()
     private let watch: HandleWatch
     private let adoption = SpinLock()
 
     private init() throws(Errno) {
+        do throws(ExecutorUnavailable) {
+            endpoint = try SoftwareEndpoint(executor: ExecutorOptions(Settings.shared.executor))
+        } catch {
+            // The command has seen to it before; the client may run elsewhere than that, or less be allowed to it.
+            let line = Array("martlet: \(error)\n".utf8)
+            _ = unsafe write(STDERR_FILENO, line, line.count)
+            throw .noSuchDevice
+        }
         let endpoint = endpoint
         let firsts = firsts
         watch = try HandleWatch { found in

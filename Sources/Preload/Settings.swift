@@ -1,6 +1,7 @@
 // What `martlet kvm` tells this library, through the environment that the command and its children inherit.
 
 internal import Glibc
+internal import Processor
 
 /// The environment's words. Read once: a client that changes its environment changes nothing here.
 struct Settings {
@@ -20,6 +21,8 @@ struct Settings {
 
     let hypervisor: Hypervisor
     let interface: Interface
+    /// What executes guest code.
+    let executor: Executor
     /// Where the conversation is written: a file's path, or `-` for standard error.
     let log: String?
 
@@ -28,6 +31,7 @@ struct Settings {
     private init() {
         hypervisor = Settings.value("MARTLET_HYPERVISOR") == "kernel" ? .kernel : .software
         interface = Settings.value("MARTLET_ABI") == "2006" ? .first : .today
+        executor = Settings.value("MARTLET_EXECUTOR").flatMap(Executor.init) ?? .automatic
         log = Settings.value("MARTLET_LOG")
     }
 

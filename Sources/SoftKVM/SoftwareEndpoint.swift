@@ -4,7 +4,7 @@
 internal import Glibc
 public import KVMABI
 internal import Locking
-internal import Processor
+public import Processor
 
 /// A hypervisor of our own behind the raw interface. Handles are numbers of this instance; nothing is shared between
 /// instances. A virtual machine is freed when its handles, its vCPUs' handles and their mappings have gone.
@@ -13,7 +13,16 @@ public final class SoftwareEndpoint: InterceptingEndpoint {
     /// What clients have mapped of vCPUs, by address: whose, and how many bytes.
     private let mappings = Lock<[UInt: (owner: VirtualCPUHandle, length: Int)]>([:])
 
-    public init() {}
+    private let executor: ExecutorOptions
+
+    /// - Parameter executor: what executes the guest code of its machines; resolved here.
+    /// - Throws: `ExecutorUnavailable` where it was asked for by name and can't run on this host.
+    public init(executor: ExecutorOptions) throws(ExecutorUnavailable) {
+        self.executor = try executor.resolved().options
+    }
+
+    /// With the executor that suits this host.
+    public init() { executor = ExecutorOptions() }
 
     /// Makes what all instances of this process share and takes long to make, which is otherwise done at first use.
     public static func prepare() {
@@ -24,7 +33,7 @@ public final class SoftwareEndpoint: InterceptingEndpoint {
     }
 
     public func open() throws(Errno) -> Handle {
-        try handles.insert(.system(SystemHandle()))
+        try handles.insert(.system(SystemHandle(executor)))
     }
 
     public func ioctl(_ handle: Handle, _ request: Request, _ argument: UInt) throws(Errno) -> Int32 {

@@ -24,8 +24,11 @@ enum StatisticKind: UInt32 {
 ///
 /// Changed by one thread at a time.
 struct Statistics<Name: StatisticName> {
-    private var values = InlineArray<16, UInt64>(repeating: 0)
+    private var values = InlineArray<24, UInt64>(repeating: 0)
     private var file: StatisticsFile?
+
+    /// Somebody has asked for the file.
+    var isShown: Bool { file != nil }
 
     mutating func count(_ name: Name) { set(name, values[name.rawValue] &+ 1) }
 
@@ -106,6 +109,9 @@ struct Statistics<Name: StatisticName> {
 enum VirtualCPUStatistic: Int, StatisticName {
     case exits, ioExits, mmioExits, haltExits, haltWakeups, blocking, signalExits, interruptWindowExits
     case interruptInjections, nmiInjections, hypercalls
+    // Of the translator, and our own: 0 where the interpreter executes.
+    case translations, translationInvalidations, translationEvictions, translationTime
+    case translationEntries, translationColdExits, translatedUserInstructions, translatedSystemInstructions
 
     var name: String {
         switch self {
@@ -120,6 +126,14 @@ enum VirtualCPUStatistic: Int, StatisticName {
         case .interruptInjections: "irq_injections"
         case .nmiInjections: "nmi_injections"
         case .hypercalls: "hypercalls"
+        case .translations: "translator_translations"
+        case .translationInvalidations: "translator_invalidations"
+        case .translationEvictions: "translator_evictions"
+        case .translationTime: "translator_time_ns"
+        case .translationEntries: "translator_entries"
+        case .translationColdExits: "translator_cold_exits"
+        case .translatedUserInstructions: "translator_user_instructions"
+        case .translatedSystemInstructions: "translator_system_instructions"
         }
     }
 
@@ -140,7 +154,24 @@ enum MachineStatistic: Int, StatisticName {
 }
 
 extension VirtualCPU {
-    func openStatistics() throws(Errno) -> Int32 { try statistics.open(id: "kvm-\(getpid())/vcpu-\(id)") }
+    func openStatistics() throws(Errno) -> Int32 {
+        let descriptor = try statistics.open(id: "kvm-\(getpid())/vcpu-\(id)")
+        showTranslationCounters()
+        return descriptor
+    }
+
+    /// The translator's counters as they are; shown at each end of a run once somebody looks.
+    func showTranslationCounters() {
+        guard statistics.isShown, let counters = processor.translationCounters else { return }
+        statistics.set(.translations, counters.translations)
+        statistics.set(.translationInvalidations, counters.invalidations)
+        statistics.set(.translationEvictions, counters.evictions)
+        statistics.set(.translationTime, counters.translationTime)
+        statistics.set(.translationEntries, counters.entries)
+        statistics.set(.translationColdExits, counters.coldExits)
+        statistics.set(.translatedUserInstructions, counters.userInstructions)
+        statistics.set(.translatedSystemInstructions, counters.systemInstructions)
+    }
 }
 
 extension VirtualMachine {

@@ -1,13 +1,18 @@
 // The system handle's ioctls. Documentation/virt/kvm/api.rst, section 4, those of type "system ioctl".
 
 internal import KVMABI
+internal import Processor
 
 /// `/dev/kvm` opened.
 final class SystemHandle: Sendable {
+    private let executor: ExecutorOptions
+
+    init(_ executor: ExecutorOptions = ExecutorOptions()) { self.executor = executor }
+
     /// KVM_CREATE_VM; one type of machine.
     func createVirtualMachine(type: UInt) throws(Errno) -> VirtualMachine {
         guard type == 0 else { throw .invalidArgument }
-        return try VirtualMachine()
+        return try VirtualMachine(executor)
     }
 
     func ioctl(_ request: Request, _ argument: ClientArgument) throws(Errno) -> Int32 {

@@ -90,6 +90,7 @@ extension VirtualCPU {
             showTaskPriority()
             let exit = processor.run()
             statistics.count(.exits)
+            showTranslationCounters()
             takeTaskPriority()
             world.leave(doorbell)
             if try leaves(on: exit) { return 0 }

@@ -80,7 +80,9 @@ final class VirtualCPU: @unchecked Sendable {
         chipset = controllers?.chipset
         let status = chipset?.addVirtualCPU(Int(id))
         if chipset != nil, !isBoot { mpState = .uninitialized }
-        processor = VirtualProcessor(memory: machine.addressSpace, host: self)
+        processor = VirtualProcessor(memory: machine.addressSpace, host: self, executor: machine.executor)
+        // Never in silence another one than was asked for.
+        if machine.executor.executor == .translator, processor.executor.executor != .translator { throw .outOfMemory }
         processor.state.registers[2] = 0x600
         doorbell = Doorbell(processor, status: status)
         controllers?.bells.add(Int(id), doorbell)

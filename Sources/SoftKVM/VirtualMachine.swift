@@ -10,6 +10,8 @@ internal import Processor
 /// What a VM's handle names. It owns its vCPUs; they refer to it without owning it, and a vCPU's handle keeps both.
 final class VirtualMachine: Sendable {
     let addressSpace = AddressSpace()
+    /// Of its vCPUs.
+    let executor: ExecutorOptions
     let world = WorldStop()
     let runAreas: RunAreas
     let coalesced: CoalescedRing
@@ -44,7 +46,8 @@ final class VirtualMachine: Sendable {
         var hasClientsTSC = false
     }
 
-    init() throws(Errno) {
+    init(_ executor: ExecutorOptions) throws(Errno) {
+        self.executor = executor
         runAreas = try RunAreas()
         coalesced = unsafe CoalescedRing(runAreas.ring)
     }

@@ -82,18 +82,31 @@ private struct HypervisorReport: Encodable {
         }
     }
 
+    struct ExecutorChoice: Encodable {
+        let executor: String
+        let reason: String
+    }
+
     struct Choice: Encodable {
         let hypervisor: String
         let reason: String
     }
 
     let auto: Choice
+    /// What the software hypervisor's `auto` executor is.
+    let executor: ExecutorChoice
     let kernel: Offer
     let software: Offer
 
     init() {
         let choice = Hypervisor.automatic.choose()
         auto = Choice(hypervisor: choice.hypervisor.rawValue, reason: choice.reason)
+        do throws(KVMError) {
+            let taken = try Hypervisor.Executor.automatic.choose()
+            executor = ExecutorChoice(executor: taken.executor.rawValue, reason: taken.reason)
+        } catch {
+            executor = ExecutorChoice(executor: Hypervisor.Executor.interpreter.rawValue, reason: error.description)
+        }
         kernel = Offer(.kernel)
         software = Offer(.software)
     }
@@ -107,7 +120,8 @@ private struct HypervisorReport: Encodable {
         func state(_ offer: Offer) -> String { offer.available ? "yes" : "no" }
         func version(_ offer: Offer) -> String { offer.version.map(String.init) ?? "-" }
 
-        var lines = ["auto takes \(strong(auto.hypervisor)): \(auto.reason)", ""]
+        var lines = ["auto takes \(strong(auto.hypervisor)): \(auto.reason)"]
+        lines += ["auto takes \(strong("the " + executor.executor)) in software: \(executor.reason)", ""]
         lines.append(strong(row("", "kernel", "software")))
         lines.append(row("available", state(kernel), state(software)))
         lines.append(row("version", version(kernel), version(software)))

@@ -18,6 +18,9 @@ struct KVMCommand: ParsableCommand {
     @Option(help: "Which hypervisor: auto, kernel (/dev/kvm, nothing but logging in between) or software.")
     var hypervisor = Hypervisor.software
 
+    @Option(help: "What executes guest code in the software hypervisor: auto, interpreter or translator.")
+    var executor = Hypervisor.Executor.automatic
+
     @Option(help: "Which interface /dev/kvm has: today, or 2006, the first that was posted.")
     var abi = Interface.today
 
@@ -28,6 +31,8 @@ struct KVMCommand: ParsableCommand {
 
     @Argument(parsing: .captureForPassthrough, help: "The command and its arguments, after --.")
     var command: [String]
+
+    func validate() throws { try hypervisor.validate(executor) }
 
     func run() throws {
         var words = command[...]
@@ -40,7 +45,10 @@ struct KVMCommand: ParsableCommand {
         do throws(ClientProgram.Refusal) {
             let program = try ClientProgram(name)
             let library = try PreloadLibrary.located()
-            try library.start(program, arguments: Array(words), hypervisor: hypervisor.choose().hypervisor, abi: abi)
+            var wanted = hypervisor
+            wanted.executor = executor
+            do throws(KVMError) { _ = try executor.choose() } catch { throw ClientProgram.Refusal(error.description) }
+            try library.start(program, arguments: Array(words), hypervisor: wanted.choose().hypervisor, abi: abi)
         } catch {
             Diagnostics.error(error.description)
             throw ExitStatus.failed
@@ -84,6 +92,7 @@ struct PreloadLibrary {
         let others = unsafe getenv("LD_PRELOAD").map { unsafe String(cString: $0) } ?? ""
         unsafe setenv("LD_PRELOAD", others.isEmpty ? path : "\(path):\(others)", 1)
         unsafe setenv("MARTLET_HYPERVISOR", hypervisor.rawValue, 1)
+        unsafe setenv("MARTLET_EXECUTOR", hypervisor.executor.rawValue, 1)
         unsafe setenv("MARTLET_ABI", abi.rawValue, 1)
         var words = unsafe arguments.map { unsafe strdup($0) } + [nil]
         unsafe execv(program.path, &words)

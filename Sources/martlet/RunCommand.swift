@@ -8,6 +8,17 @@ internal import Synchronization
 internal import VMM
 
 extension Hypervisor: ExpressibleByArgument {}
+extension Hypervisor.Executor: ExpressibleByArgument {}
+
+extension Hypervisor {
+    /// The kernel's has no executors of ours.
+    func validate(_ executor: Executor) throws {
+        guard self != .kernel || executor == .automatic else {
+            throw ValidationError(
+                "--executor \(executor.rawValue) is the software hypervisor's: leave out --hypervisor kernel")
+        }
+    }
+}
 
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -36,6 +47,9 @@ struct RunCommand: ParsableCommand {
     @Option(help: "Which hypervisor: auto, kernel (/dev/kvm) or software.")
     var hypervisor = Hypervisor.automatic
 
+    @Option(help: "What executes guest code in the software hypervisor: auto, interpreter or translator.")
+    var executor = Hypervisor.Executor.automatic
+
     @Option(
         name: .customLong("protocol"),
         help: "The boot protocol: auto, linux64, linux32 (bzImage), pvh or elf (vmlinux).")
@@ -54,12 +68,15 @@ struct RunCommand: ParsableCommand {
     }
 
     private var machineConfiguration: MachineConfiguration {
-        MachineConfiguration(
+        var hypervisor = hypervisor
+        hypervisor.executor = executor
+        return MachineConfiguration(
             kernel: kernel, initrd: initrd, commandLine: cmdline, memorySize: memory.bytes, cpus: cpus,
             hypervisor: hypervisor, bootProtocol: bootProtocol.value)
     }
 
     func validate() throws {
+        try hypervisor.validate(executor)
         do { try machineConfiguration.validate() } catch let error where error.isUsage {
             throw ValidationError(error.description)
         } catch {

@@ -32,7 +32,8 @@ enum Guests {
     /// Boots to /init, which powers off, and looks at what the kernel said.
     private func boot(
         _ kernel: String, _ initrd: String = "initramfs", cpus: Int = 1, by wanted: BootProtocol? = nil,
-        memorySize: UInt64 = 512 << 20, commandLine: String = "martlet.then=poweroff"
+        memorySize: UInt64 = 512 << 20, commandLine: String = "martlet.then=poweroff",
+        executor: Hypervisor.Executor = .automatic
     ) async throws -> (outcome: MachineOutcome, text: String) {
         try Guests.require(kernel, initrd)
         let console = CapturedConsole()
@@ -41,7 +42,7 @@ enum Guests {
                 kernel: Guests.path(kernel), initrd: Guests.path(initrd),
                 // A panic must end the test, not hang it.
                 commandLine: "console=ttyS0 panic=-1 \(commandLine)", memorySize: memorySize, cpus: cpus,
-                hypervisor: .software, bootProtocol: wanted),
+                hypervisor: .software(executor: executor), bootProtocol: wanted),
             console: console, logger: .quiet)
         return (await machine.run(minutes: 40), console.text)
     }
@@ -52,8 +53,10 @@ enum Guests {
         #expect(troubles.isEmpty, "\(troubles)")
     }
 
-    @Test(arguments: [1, 2, 4]) func cloudKernelReachesInit(cpus: Int) async throws {
-        let (outcome, text) = try await boot("vmlinuz", cpus: cpus)
+    @Test(arguments: [1, 2, 4], [Hypervisor.Executor.interpreter, .translator])
+    func cloudKernelReachesInit(cpus: Int, executor: Hypervisor.Executor) async throws {
+        do { _ = try executor.choose() } catch { try Test.cancel("\(error)") }
+        let (outcome, text) = try await boot("vmlinuz", cpus: cpus, executor: executor)
         Self.expectHealthy(text, cpus: cpus)
         #expect(outcome.isPowerOff, "\(outcome)")
     }

@@ -62,6 +62,9 @@ import Testing
         ("run --kernel /nonexistent --cpus 100000", 2, "--cpus"),
         ("run --kernel /nonexistent --cpus x", 2, "--cpus"),
         ("run --kernel /nonexistent --hypervisor qemu", 2, "--hypervisor"),
+        ("run --kernel /nonexistent --executor jit", 2, "--executor"),
+        ("run --kernel /nonexistent --hypervisor kernel --executor translator", 2, "--executor"),
+        ("kvm --hypervisor kernel --executor interpreter -- true", 2, "--executor"),
         ("info --bogus", 2, "--bogus"),
     ]
 
@@ -164,6 +167,9 @@ import Testing
         let json = try run(["info", "--json"])
         let object = try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any]
         let software = try #require(object?["software"] as? [String: Any])
+        let executor = try #require(object?["executor"] as? [String: String])
+        #expect(["interpreter", "translator"].contains(executor["executor"]) && executor["reason"]?.isEmpty == false)
+        #expect(text.output.contains("the \(executor["executor"] ?? "-")"))
         #expect(object?["kernel"] != nil && object?["auto"] != nil)
         #expect(software["available"] as? Bool == true && software["version"] as? Int == 12)
     }

@@ -69,6 +69,9 @@ import X86
     var spills = InlineArray<4, UInt64>(repeating: 0)
     /// The host's base of GS, which is the state's address meanwhile.
     var hostGSBase: UInt = 0
+    /// Instructions that emitted code has begun, by privilege, where it counts them.
+    var userInstructions: UInt64 = 0
+    var systemInstructions: UInt64 = 0
     /// The next block is the interpreter's, whatever there is: it begins with what emitted code has left to it.
     var nextIsCold = false
 

@@ -23,9 +23,9 @@ internal import X86
     let tlb: TLB
     let singleOps = SingleOps()
     /// Where emitted code can run and is wanted.
-    var translator: Translator?
-    /// Executions after which a block is translated.
-    var translationThreshold = Translator.threshold
+    let translator: Translator?
+    /// What executes guest code, `automatic` no more, and its measures.
+    public let executor: ExecutorOptions
     /// Decoded blocks and translations are to go at the next boundary.
     var emptiesCaches = false
     /// Bits of an 8-byte paging entry above the guest's physical address width.
@@ -107,8 +107,12 @@ internal import X86
         _ = HostInstruction.settlingMXCSR
     }
 
-    public init(memory: AddressSpace, host: any ProcessorHost) {
+    /// Where the translator can't run, or the host has no memory for it, `executor` shows the interpreter.
+    public init(memory: AddressSpace, host: any ProcessorHost, executor: ExecutorOptions = ExecutorOptions()) {
         HostCode.own()
+        let wanted = (try? executor.resolved().options) ?? ExecutorOptions(.interpreter)
+        translator = wanted.executor == .translator ? Translator(wanted) : nil
+        self.executor = translator != nil || wanted.executor == .interpreter ? wanted : ExecutorOptions(.interpreter)
         self.memory = memory
         unsafe owner = host
         // Zeros, of which emitted code's part takes no memory until it is used.
@@ -132,12 +136,6 @@ internal import X86
             to: CPUState(
                 tlb: tlb.entries(.supervisor), lookups: blocks.lookups, currentOp: UInt(bitPattern: blocks.idleOp),
                 processor: self, segments: segments))
-        if unsafe getenv("MARTLET_EXECUTOR").map({ unsafe String(cString: $0) }) == "translator" {
-            translator = Translator(cacheSize: 64 << 20)
-            if let text = unsafe getenv("MARTLET_THRESHOLD") {
-                translationThreshold = unsafe UInt32(String(cString: text)) ?? 40
-            }
-        }
         reset()
     }
 

@@ -13,6 +13,8 @@ extension CPUState {
     static let filledWritesOffset = offset(\.filledWrites)
     static func spillOffset(_ index: Int) -> Int { offset(\.spills) + index * 8 }
     static let hostGSBaseOffset = offset(\.hostGSBase)
+    static let userInstructionsOffset = offset(\.userInstructions)
+    static let systemInstructionsOffset = offset(\.systemInstructions)
     static let tlbOffset = unsafe offset(\.tlb)
     static let tlbGenerationOffset = offset(\.tlbGeneration)
     static let tlbWriteGenerationOffset = offset(\.tlbWriteGeneration)

@@ -7,8 +7,6 @@ import X86
 /// Stages: `Superblock` decodes what hangs together in a page and works out where flags are wanted, `Emitter` writes it with
 /// guest registers in their `Homes`, `CodeCache` holds it, `CommonCode` leads in, out and from one piece to the next.
 @safe final class Translator {
-    /// Executions of a block after which it is translated.
-    static let threshold: UInt32 = 40
     private static let mostStraddles = 16
 
     private struct Translation {
@@ -29,15 +27,18 @@ import X86
     let cache: CodeCache
     let common: CommonCode
     private var translations: [Translation] = []
+    private let options: ExecutorOptions
+    var counters = TranslationCounters()
     /// Kept here, and shown to the handler of faults through the processor's context.
     private(set) var faults: FaultTable
     private var usedSlots = 0
     private var usedLinks = 0
 
     /// Nil on a host where emitted code can't run.
-    init?(cacheSize: Int) {
-        guard HostProcessor.hasFSGSBASE, let cache = CodeCache(size: cacheSize) else { return nil }
+    init?(_ options: ExecutorOptions) {
+        guard HostProcessor.hasFSGSBASE, let cache = CodeCache(size: options.codeCacheSize) else { return nil }
         self.cache = cache
+        self.options = options
         common = CommonCode()
         faults = FaultTable(code: cache.address(0)..<cache.address(cache.size), capacity: cache.size / 32)
         guard cache.add(common.bytes) else { return nil }
@@ -53,6 +54,7 @@ import X86
 
     /// Forgets everything; while none of it runs. The blocks that refer to it are gone, too.
     func empty() {
+        counters.evictions += 1
         translations.removeAll(keepingCapacity: true)
         (usedSlots, usedLinks) = (0, 0)
         faults.removeAll()
@@ -75,10 +77,13 @@ import X86
             return unsafe Array(
                 UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: page + UInt(offset)), count: count))
         }
-        guard let superblock = decoded, superblock.isWorthwhile else { return false }
+        // With a threshold of 1 also what isn't worth it.
+        let isWanted: (Superblock) -> Bool = { self.options.threshold == 1 ? $0.isTranslatable : $0.isWorthwhile }
+        guard let superblock = decoded, isWanted(superblock) else { return false }
         var emitter = Emitter(
             superblock, at: cache.used, common, firstSlot: usedSlots, firstLink: usedLinks,
             sharing: block.block.sharesChecks)
+        emitter.counts = options.countsInstructions
         emitter.emit()
         let code = emitter.assembler.finished()
         let start = cache.used
@@ -96,6 +101,7 @@ import X86
         }
         translations.append(
             Translation(start: start, block: block.address, slot: emitter.slots.lowerBound, runs: runs, lines: lines))
+        counters.translations += 1
         block.block.hostCode = cache.address(start)
         block.block.translation = UInt32(translations.count)
         block.block.translationGeneration = generation
@@ -140,6 +146,13 @@ import X86
 }
 
 extension Superblock {
+    /// Begins with something that is translated.
+    var isTranslatable: Bool {
+        guard let first = starts[entry], let step = blocks[first].steps.first else { return false }
+        if case .cold = InstructionKind(step, mode) { return false }
+        return true
+    }
+
     /// Begins with something that is translated, and enough of it.
     var isWorthwhile: Bool {
         guard let first = starts[entry] else { return false }

@@ -7,7 +7,7 @@ extension CPU {
     func countBlock(_ op: UInt) -> UInt {
         let block = BlockReference(firstOp: op)
         block.block.executions &+= 1
-        guard block.block.executions >= processor.translationThreshold else {
+        guard block.block.executions >= processor.executor.threshold else {
             return block.block.coldHandler(address, op)
         }
         return processor.translate(block) ? enterTranslation(op) : block.block.coldHandler(address, op)
@@ -28,10 +28,12 @@ extension CPU {
             (state.stampedEpoch, state.stampedGeneration) = (epoch, state.codeGeneration)
             state.linkStamp &+= 1
         }
+        translator.counters.entries += 1
         let left = HostCode.call(
             translator.cache.address(translator.common.enter), address, block.block.hostCode, 0)
         takeFlags()
         state.nextIsCold = left == CommonCode.Departure.cold.rawValue
+        if state.nextIsCold { translator.counters.coldExits += 1 }
         return stopped(.boundary)
     }
 
@@ -63,6 +65,8 @@ extension VirtualProcessor {
             request(.careful)
             return false
         }
+        let start = TranslationCounters.now
+        defer { translator.counters.translationTime &+= TranslationCounters.now &- start }
         let records = unsafe block.block.records.takeUnretainedValue()
         let isTranslated = translator.translate(block, generation: cpu.state.codeGeneration) {
             markCode(records, block.block.page, $0)
@@ -94,6 +98,7 @@ extension VirtualProcessor {
         {
             return true
         }
+        translator?.counters.invalidations += 1
         forget(block)
         return false
     }

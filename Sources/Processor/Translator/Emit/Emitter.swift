@@ -15,6 +15,8 @@ struct Emitter {
     private(set) var links: Range<Int>
     /// Groups are checked as one.
     let sharing: Bool
+    /// Instructions are counted as they begin.
+    var counts = false
 
     /// A version of a basic block.
     struct Version: Hashable {
@@ -156,7 +158,11 @@ struct Emitter {
     }
 
     private mutating func emit(_ step: Superblock.Step) {
-        switch InstructionKind(step, superblock.mode) {
+        let kind = InstructionKind(step, superblock.mode)
+        if counts {
+            if case .cold = kind {} else { countInstruction() }
+        }
+        switch kind {
         case .plain: emitPlain(step)
         case .nothing: break
         case .push: emitPush(step)
