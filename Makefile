@@ -8,6 +8,7 @@ INITRD ?= guests/initramfs
 ARGS ?=
 SECONDS ?= 60
 SEED ?=
+EXECUTOR ?=
 FUZZ ?=
 SANITIZER ?=
 PART ?=
@@ -111,10 +112,11 @@ sanitize: setup ## Run the tests under the thread and address sanitizers
 fuzz: setup ## Fuzz for SECONDS each, or FUZZ="decoder page-walk interpreter boot-file" alone
 	@scripts/fuzz $(SECONDS) $(FUZZ)
 
-fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS; findings go to findings/
+fuzz-cpu: setup ## Compare random sequences with the host's CPU for SECONDS on EXECUTOR; findings go to findings/
 	$(BUILD) --product cpu-oracle
 	@mkdir -p findings
-	.build/release/cpu-oracle --seconds $(SECONDS) --folder findings $(if $(SEED),--seed $(SEED))
+	.build/release/cpu-oracle --seconds $(SECONDS) --folder findings $(if $(SEED),--seed $(SEED)) \
+		$(if $(EXECUTOR),--executor $(EXECUTOR))
 
 # SANITIZER=thread or address: under that one.
 fuzz-client: setup ## Let hostile clients at each interface, one after the other, for SECONDS each, from SEED

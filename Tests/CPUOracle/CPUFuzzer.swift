@@ -1,5 +1,5 @@
 import Glibc
-import KVM
+import Processor
 
 /// `make fuzz-cpu`: random sequences on the host's CPU and on the software hypervisor for a while; findings are shrunk and
 /// written as files.
@@ -10,6 +10,7 @@ public struct CPUFuzzer {
     private var folder = "."
     private var limit = 200
     private var replay: [String] = []
+    private var executor = ExecutorOptions()
 
     public enum Mistake: Error, CustomStringConvertible {
         case unknown(String)
@@ -17,7 +18,10 @@ public struct CPUFuzzer {
         public var description: String {
             switch self {
             case .unknown(let argument):
-                "\(argument)? usage: cpu-oracle [--seconds N] [--cases N] [--seed N] [--folder PATH] [--limit N] [CASE …]"
+                """
+                \(argument)? usage: cpu-oracle [--seconds N] [--cases N] [--seed N] [--folder PATH] [--limit N] \
+                [--executor auto|interpreter|translator] [CASE …]
+                """
             case .unreadable(let path): "\(path) is not a case"
             }
         }
@@ -41,6 +45,12 @@ public struct CPUFuzzer {
             case "--seed": seed = try value()
             case "--folder": folder = try value()
             case "--limit": limit = try value()
+            case "--executor":
+                guard let word = rest.popFirst(), let chosen = Executor(rawValue: word) else {
+                    throw Mistake.unknown(name)
+                }
+                // What there is of it is executed translated, however rarely.
+                executor = ExecutorOptions(chosen, threshold: 1, codeCacheSize: 8 << 20)
             default:
                 guard !name.hasPrefix("-") else { throw Mistake.unknown(name) }
                 replay.append(name)
@@ -50,7 +60,7 @@ public struct CPUFuzzer {
 
     /// Whether nothing was found.
     public func run() throws -> Bool {
-        let runner = try OracleRunner(on: .software)
+        let runner = try OracleRunner(executor)
         guard replay.isEmpty else { return try runCases(runner) }
         var generator = SequenceGenerator(seed: seed)
         var made = 0
@@ -82,6 +92,7 @@ public struct CPUFuzzer {
         print(
             "\(tally.cases) sequences in \(Int(CPUFuzzer.now - start)) s, \(tally.inconclusive) inconclusive; ends by vector: \(ends)"
         )
+        print("instructions that began translated: \(try runner.guest.translatedInstructions())")
         print("native process ended by a sequence: \(runner.native.deaths)")
         var kinds: Set<String> = []
         for (number, finding) in findings.enumerated() {

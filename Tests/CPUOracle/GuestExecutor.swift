@@ -1,7 +1,9 @@
 import Glibc
 import GuestMemory
-public import KVM
+import KVM
 import KVMABI
+public import Processor
+import SoftKVM
 import TestSupport
 
 /// Runs cases in a guest of a hypervisor, through the interface that any client has.
@@ -29,11 +31,17 @@ import TestSupport
     // SAFETY: of `memory`, which lives as long; offsets are `GuestMonitor.Physical`'s.
     private let base: UnsafeMutableRawPointer
 
-    public init(on hypervisor: Hypervisor) throws {
+    /// On the software hypervisor, with an executor of choice.
+    public convenience init(_ executor: ExecutorOptions) throws {
+        var counting = executor
+        counting.countsInstructions = true
+        try self.init(in: KVM.System(endpoint: SoftwareEndpoint(executor: counting)))
+    }
+
+    private init(in system: consuming KVM.System) throws {
         memory = try GuestMemory(size: GuestMonitor.Physical.size)
         unsafe base = memory.hostAddress
         monitor = try GuestMonitor(in: memory)
-        let system = try KVM.System(hypervisor)
         machine = try system.makeVirtualMachine()
         try machine.addSlot(memory, at: 0)
         cpu = try machine.makeVirtualCPU()
@@ -54,6 +62,12 @@ import TestSupport
         guard end.vector == 13, end.state.rip == test.state.rip else {
             throw Failure.monitorFails("vector \(end.vector), \(failure)")
         }
+    }
+
+    /// Instructions of cases, and not of the monitor, that translated code has begun so far.
+    public func translatedInstructions() throws -> Int {
+        let name = "translator_user_instructions"
+        return Int(try cpu.statistics().first { $0.name == name }?.values.first ?? 0)
     }
 
     /// What the hypervisor said where it gave up.

@@ -1,5 +1,5 @@
 import Glibc
-public import KVM
+public import Processor
 import X86
 
 /// A case whose end on the host's CPU and in the guest differ.
@@ -31,21 +31,24 @@ public final class OracleRunner {
     public struct Tally: Sendable {
         public var cases = 0
         public var inconclusive = 0
+        /// Instructions of theirs that translated code has begun.
+        public var translated = 0
         /// Ends by vector, natively.
         public var vectors: [UInt32: Int] = [:]
         public init() {}
     }
     public private(set) var tally = Tally()
 
-    public init(on hypervisor: Hypervisor, program: String = NativeProcess.programBeside) throws {
+    public init(_ executor: ExecutorOptions, program: String = NativeProcess.programBeside) throws {
         native = try NativeProcess(program: program)
-        guest = try GuestExecutor(on: hypervisor)
+        guest = try GuestExecutor(executor)
     }
 
     /// Runs cases until `next` gives none, and hands over those that differ; stops when `found` says false.
     ///
     /// While the native process runs one batch the guest runs the one before.
     public func run(_ next: () -> OracleCase?, found: (Finding) throws -> Bool) throws {
+        defer { tally.translated = (try? guest.translatedInstructions()) ?? 0 }
         var batches: [[OracleCase]] = [[], []]
         var left: [OracleCase] = []
         var current = 0

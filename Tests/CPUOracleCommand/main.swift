@@ -1,6 +1,5 @@
 import CPUOracle
 import Glibc
-import KVM
 
 // The program beside the tests: the native process that they start, and the fuzzer of `make fuzz-cpu`.
 

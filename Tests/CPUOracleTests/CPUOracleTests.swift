@@ -1,25 +1,37 @@
 import Glibc
-import KVM
+import Processor
 import TestLimits
+import TestSupport
 import Testing
 import X86
 
 @testable import CPUOracle
 
-/// The interpreter against the host's own CPU, at user level: see docs/processor.md, "How it is checked".
+/// Each executor against the host's own CPU, at user level: see docs/processor.md, "How it is checked".
 @Suite(.serialized, .within(minutes: 20, long: 120)) struct CPUOracleTests {
     /// Seconds that MARTLET_LONG_TESTS gives to each of the long ones; nil in ordinary runs.
     static let longSeconds: Double? = unsafe getenv("MARTLET_LONG_TESTS").flatMap {
         unsafe Double(String(cString: $0))
     }
 
-    func runner(_ mode: OracleCase.Mode = .bits64) throws -> OracleRunner {
+    /// On the executors that the host has: all cases on the interpreter, in short runs a share of them on the translator, where
+    /// each piece of code is translated before it is first executed.
+    static let executors = TestExecutor.present
+
+    /// A number of cases, or the share of it.
+    static func share(_ count: Int, _ executor: ExecutorOptions) -> Int {
+        executor.executor == .interpreter || longSeconds != nil ? count : count / 3
+    }
+
+    func runner(_ mode: OracleCase.Mode = .bits64, _ executor: ExecutorOptions = ExecutorOptions()) throws
+        -> OracleRunner
+    {
         guard OracleCase.Mode.offered.contains(mode) else {
             try Test.cancel(
                 "the host's system has no modify_ldt, without which a process has no \(mode.codeSize * 8)-bit code")
         }
         do {
-            return try OracleRunner(on: .software)
+            return try OracleRunner(executor)
         } catch let failure as NativeProcess.Failure {
             try Test.cancel("\(failure)")
         }
@@ -27,15 +39,16 @@ import X86
 
     /// Runs them all; each kind of finding is recorded once, shrunk.
     private func expectAgreement(
-        _ mode: OracleCase.Mode = .bits64, _ next: () -> OracleCase?
+        _ mode: OracleCase.Mode = .bits64, _ executor: ExecutorOptions, _ next: () -> OracleCase?
     ) throws -> OracleRunner.Tally {
-        let runner = try runner(mode)
+        let runner = try runner(mode, executor)
         var findings: [Finding] = []
         try runner.run(next) { finding in
             findings.append(finding)
             return findings.count < 100
         }
         var kinds: Set<String> = []
+        if executor.executor == .interpreter { #expect(runner.tally.translated == 0) }
         for finding in findings {
             let small = try runner.shrink(finding)
             if kinds.insert(small.kind).inserted { Issue.record("\(small.text)") }
@@ -43,14 +56,22 @@ import X86
         return runner.tally
     }
 
-    @Test func randomSequences() throws {
+    /// That the translator was what executed, by its own count.
+    private func expectTranslation(_ tally: OracleRunner.Tally, _ executor: ExecutorOptions) {
+        print("\(executor): \(tally.cases) cases, of whose instructions \(tally.translated) began translated")
+        if executor.executor == .translator { #expect(tally.translated > tally.cases) }
+    }
+
+    @Test(arguments: executors) func randomSequences(_ executor: ExecutorOptions) throws {
         var generator = SequenceGenerator(seed: 20_261)
-        var left = CPUOracleTests.longSeconds == nil ? 150_000 : 3_000_000
-        let tally = try expectAgreement {
+        let count = Self.share(CPUOracleTests.longSeconds == nil ? 150_000 : 3_000_000, executor)
+        var left = count
+        let tally = try expectAgreement(.bits64, executor) {
             left -= 1
             return left < 0 ? nil : generator.next()
         }
-        #expect(tally.cases >= 150_000)
+        #expect(tally.cases >= count)
+        expectTranslation(tally, executor)
         // Most run to their end, some fault in each way that user-level code can.
         #expect(tally.inconclusive * 1000 < tally.cases)
         for vector in [0, 1, 12, 13, 14, 16, 17, 19] as [UInt32] {
@@ -58,14 +79,16 @@ import X86
         }
     }
 
-    @Test func everyRowInEveryForm() throws {
-        var cases = SystematicCases(seed: 7, rounds: CPUOracleTests.longSeconds == nil ? 12 : 200)
-        let tally = try expectAgreement { cases.next() }
+    @Test(arguments: executors) func everyRowInEveryForm(_ executor: ExecutorOptions) throws {
+        let rounds = Self.share(CPUOracleTests.longSeconds == nil ? 12 : 200, executor)
+        var cases = SystematicCases(seed: 7, rounds: rounds)
+        let tally = try expectAgreement(.bits64, executor) { cases.next() }
+        expectTranslation(tally, executor)
         #expect(tally.inconclusive * 100 < tally.cases)
         for (number, row) in OpcodeTable.rows.enumerated() where NativeRows.isCompared(row) {
             #expect(cases.counts[number] > 0, "\(row.mnemonic): no case")
         }
-        if let path = unsafe getenv("MARTLET_INSTRUCTION_REPORT") {
+        if executor.executor == .interpreter, let path = unsafe getenv("MARTLET_INSTRUCTION_REPORT") {
             let file = unsafe try #require(fopen(path, "w"))
             unsafe fputs(InstructionReport.text(cases.counts), file)
             unsafe fclose(file)
@@ -80,29 +103,32 @@ import X86
         }
     }
 
+    // These two go step by step, which is never translated.
     @Test(arguments: OracleCase.Mode.allCases) func encodings(_ mode: OracleCase.Mode) throws {
         var cases = EncodingCases(seed: 11, mode: mode, modRMs: CPUOracleTests.longSeconds == nil ? 8 : 256)
-        let tally = try expectAgreement(mode) { cases.next() }
+        let tally = try expectAgreement(mode, ExecutorOptions()) { cases.next() }
         #expect(tally.vectors[1] ?? 0 > tally.cases / 10 && tally.vectors[6] ?? 0 > 0)
         #expect(tally.inconclusive * 100 < tally.cases)
     }
 
     @Test(arguments: OracleCase.Mode.allCases) func lengths(_ mode: OracleCase.Mode) throws {
         var cases = LengthCases(seed: 13, mode: mode, count: CPUOracleTests.longSeconds == nil ? 1500 : 100_000)
-        let tally = try expectAgreement(mode) { cases.next() }
+        let tally = try expectAgreement(mode, ExecutorOptions()) { cases.next() }
         #expect(tally.vectors[14] ?? 0 > 0 && tally.vectors[13] ?? 0 > 0)
         #expect(tally.inconclusive * 100 < tally.cases)
     }
 
-    @Test(arguments: OracleCase.Mode.allCases) func stateImages(_ mode: OracleCase.Mode) throws {
-        var cases = ImageCases(seed: 17, mode: mode, count: CPUOracleTests.longSeconds == nil ? 4000 : 200_000)
-        let tally = try expectAgreement(mode) { cases.next() }
-        #expect(tally.cases >= 4000 && tally.inconclusive * 5 < tally.cases)
+    @Test(arguments: OracleCase.Mode.allCases, executors)
+    func stateImages(_ mode: OracleCase.Mode, _ executor: ExecutorOptions) throws {
+        let count = Self.share(CPUOracleTests.longSeconds == nil ? 4000 : 200_000, executor)
+        var cases = ImageCases(seed: 17, mode: mode, count: count)
+        let tally = try expectAgreement(mode, executor) { cases.next() }
+        #expect(tally.cases >= count && tally.inconclusive * 5 < tally.cases)
     }
 
     /// What was found once and mended stays so: a file each in Cases.
-    @Test func keptCases() throws {
-        let runner = try runner()
+    @Test(arguments: executors) func keptCases(_ executor: ExecutorOptions) throws {
+        let runner = try runner(.bits64, executor)
         var count = 0
         for (name, text) in KeptCases.all {
             let test = try #require(CaseText.read(text), "\(name) is not a case")
@@ -117,14 +143,14 @@ import X86
     /// Where models differ the interpreter does the same on every host.
     @Test(arguments: ModelChoice.all) func ourChoices(_ choice: ModelChoice) throws {
         let test = try #require(CaseText.read(choice.example))
-        let end = try GuestExecutor(on: .software).run(test)
+        let end = try GuestExecutor(ExecutorOptions()).run(test)
         #expect(ModelChoice.Ending(end, of: test) == choice.outcomes[0].end, "\(choice.situation)")
     }
 
     /// A host may do what a model was seen to do, and nothing else.
     @Test(arguments: ModelChoice.all) func aModelMayDoWhatModelsDo(_ choice: ModelChoice) throws {
         let test = try #require(CaseText.read(choice.example))
-        let ours = try GuestExecutor(on: .software).run(test)
+        let ours = try GuestExecutor(ExecutorOptions()).run(test)
         func comparison(_ end: ModelChoice.Ending) -> Comparison {
             var native = ours
             native.vector = end.vector

@@ -1,4 +1,5 @@
 import CPUOracle
+import Processor
 import Testing
 
 /// Instructions that write their memory operand only sometimes, or what was there before, where it can't be written.
@@ -33,8 +34,8 @@ extension CPUOracleTests {
         ("pop of a popped value", [.bits64, .bits32], [0x6A, 0, 0x8F, 0x07]),
     ]
 
-    @Test func writesThatChangeNothingNeedTheRightAllTheSame() throws {
-        let runner = try runner(.bits64)
+    @Test(arguments: executors) func writesThatChangeNothingNeedTheRightAllTheSame(_ executor: ExecutorOptions) throws {
+        let runner = try runner(.bits64, executor)
         var faults = 0
         for (name, modes, code) in Self.sometimesWriting {
             for mode in modes where OracleCase.Mode.offered.contains(mode) {

@@ -17,6 +17,7 @@ public struct TestLimit: SuiteTrait, TestTrait, TestScoping {
         for test: Test, testCase: Test.Case?, performing function: @concurrent @Sendable () async throws -> Void
     ) async throws {
         let (minutes, name) = (minutes, "\(test.id)")
+        TestExecutor.settle()
         let time = TestTime()
         // Looks once a second.
         let watchdog = Watchdog(patience: .seconds(60 * minutes), of: .wall) {
