@@ -26,8 +26,8 @@ import Glibc
     var executions: UInt32 = 0
     /// Which of `Translator`'s it has, counted from 1; 0: none.
     var translation: UInt32 = 0
-    /// `CPUState.codeGeneration` when the translation was last found to be of what is there; 0: there is none.
-    var translationGeneration: UInt64 = 0
+    /// The address of the generation for which the translation's page was last found unchanged (`TranslatedPage`).
+    var pageGeneration = BlockCache.noGeneration
     /// Its address.
     var hostCode: UInt = 0
     /// Accesses off one register are checked as one.
@@ -80,17 +80,22 @@ import Glibc
     }
 
     static let arenaSize = 16 << 20
+
+    /// The address of a generation that no code has.
+    static let noGeneration: UInt = {
+        // SAFETY: one word for good, which nobody writes.
+        let place = UnsafeMutablePointer<UInt64>.allocate(capacity: 1)
+        unsafe place.initialize(to: 0)
+        return UInt(bitPattern: place)
+    }()
     private static let bucketCount = 1 << 15
     static let lookupCount = 1 << 12
-
-    /// The step of a key's epoch, above the code mode and the privilege.
-    private static let epoch: UInt64 = 1 << 24
 
     // SAFETY: `arena` is `arenaSize` bytes, filled up to `used`; buckets and lookups have their counts; all from init to deinit.
     private let arena: UnsafeMutableRawPointer
     private var used = 0
     private let buckets: UnsafeMutablePointer<UnsafeMutablePointer<Block>?>
-    /// `lookupCount` lookups and one whose key holds the epoch.
+    /// `lookupCount` lookups.
     let lookups: UnsafeMutablePointer<Lookup>
     /// What `currentOp` points at while nothing runs.
     let idleOp: UnsafeMutablePointer<Op>
@@ -100,9 +105,8 @@ import Glibc
             nil, BlockCache.arenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         unsafe buckets = .allocate(capacity: BlockCache.bucketCount)
         unsafe buckets.initialize(repeating: nil, count: BlockCache.bucketCount)
-        unsafe lookups = .allocate(capacity: BlockCache.lookupCount + 1)
-        unsafe lookups.initialize(repeating: Lookup(), count: BlockCache.lookupCount + 1)
-        unsafe lookups[BlockCache.lookupCount].key = BlockCache.epoch
+        unsafe lookups = .allocate(capacity: BlockCache.lookupCount)
+        unsafe lookups.initialize(repeating: Lookup(), count: BlockCache.lookupCount)
         unsafe idleOp = .allocate(capacity: 1)
         unsafe idleOp.initialize(to: Op(handler: Interpreter.leave))
     }
@@ -113,11 +117,6 @@ import Glibc
         unsafe lookups.deallocate()
         unsafe idleOp.deallocate()
     }
-
-    // MARK: By linear address
-
-    /// Forgets which block lies at which linear address (translations changed); the blocks stay.
-    func dropLookups() { unsafe lookups[BlockCache.lookupCount].key &+= BlockCache.epoch }
 
     // MARK: By host address
 
@@ -141,7 +140,8 @@ import Glibc
     /// Takes a block whose bytes have changed out of the table; it never runs again.
     func remove(_ reference: BlockReference) {
         reference.block.codeGeneration = 0
-        reference.block.translationGeneration = 0
+        reference.block.translation = 0
+        reference.block.pageGeneration = BlockCache.noGeneration
         var link = unsafe bucket(reference.block.hostAddress)
         while let block = unsafe link.pointee {
             if unsafe block == reference.pointer {
@@ -153,11 +153,14 @@ import Glibc
         }
     }
 
-    /// Copies a new block into the arena, emptying the cache first where it is full.
+    /// Whether there is room for a block of any size.
+    var hasRoom: Bool { used < BlockCache.arenaSize - 32 << 10 }
+
+    /// Copies a new block into the arena.
     func insert(_ block: Block, ops: [Op], bytes: UnsafeRawPointer) -> BlockReference {
         let opBytes = ops.count * MemoryLayout<Op>.stride
         let size = (MemoryLayout<Block>.stride + opBytes + Int(block.byteLength) + 15) & ~15
-        if used + size > BlockCache.arenaSize { removeAll() }
+        precondition(used + size <= BlockCache.arenaSize, "whoever adds a block sees to it that there is room")
         let place = unsafe (arena + used).assumingMemoryBound(to: Block.self)
         used += size
         unsafe place.initialize(to: block)
@@ -170,48 +173,9 @@ import Glibc
         return reference
     }
 
-    /// Empties the cache; only between blocks.
+    /// Empties the cache; only between blocks. Look-ups are to be dropped, too.
     func removeAll() {
         used = 0
         unsafe buckets.update(repeating: nil, count: BlockCache.bucketCount)
-        dropLookups()
-    }
-}
-
-extension CPU {
-    // MARK: Blocks by linear address; in the state by address, so that no reference is counted
-
-    /// Lookups are valid for one state of translations, code mode and privilege.
-    @inline(__always) var lookupKey: UInt64 {
-        unsafe state.lookups[BlockCache.lookupCount].key | UInt64(state.codeMode.rawValue) << 1
-            | (state.cpl == 3 ? 1 : 0)
-    }
-
-    @inline(__always) private func slot(_ linear: UInt64) -> UnsafeMutablePointer<BlockCache.Lookup> {
-        let hash = linear ^ (linear >> 12)
-        return unsafe state.lookups + Int(truncatingIfNeeded: hash & UInt64(BlockCache.lookupCount - 1))
-    }
-
-    /// The block that was last found at `linear`, if it may run as it is.
-    @inline(__always) func recallBlock(_ linear: UInt64) -> BlockReference? {
-        let slot = unsafe slot(linear)
-        guard unsafe slot.pointee.linear == linear, unsafe slot.pointee.key == lookupKey,
-            let block = unsafe slot.pointee.block,
-            unsafe block.pointee.codeGeneration == state.codeGeneration
-        else { return nil }
-        return unsafe BlockReference(block)
-    }
-
-    /// The same for one whose bytes have to be compared first; never one that was taken out of the table.
-    @inline(__always) func recallStaleBlock(_ linear: UInt64) -> BlockReference? {
-        let slot = unsafe slot(linear)
-        guard unsafe slot.pointee.linear == linear, unsafe slot.pointee.key == lookupKey,
-            let block = unsafe slot.pointee.block, unsafe block.pointee.codeGeneration != 0
-        else { return nil }
-        return unsafe BlockReference(block)
-    }
-
-    func remember(_ linear: UInt64, _ reference: BlockReference) {
-        unsafe slot(linear).pointee = BlockCache.Lookup(linear: linear, key: lookupKey, block: reference.pointer)
     }
 }

@@ -219,6 +219,7 @@ extension VirtualProcessor {
         guard let place = cpu.codePage(linear) else { return nil }
         // Hash tables grow by floating point.
         cpu.settleMXCSR()
+        if !blocks.hasRoom { forgetCode() }
         let available = 4096 - Int(linear & 4095)
         // The lines are marked before the bytes are read, so that no store slips between, and the bytes are read once, since
         // another vCPU may be storing.

@@ -68,6 +68,7 @@ extension VirtualProcessor {
         underWay = UnderWay()
         // First of all: whoever is asked something later has MXCSR settled.
         cpu.settleMXCSR(from: hostMXCSR)
+        cpu.abandonTranslation()
         if let mxcsr = abandoned.mxcsr { cpu.mxcsr = mxcsr }
         if abandoned.othersAreStopped { host.letOthersRun() }
         if abandoned.storesX87 { cpu.restore(abandoned.x87) }

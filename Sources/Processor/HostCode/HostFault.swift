@@ -122,14 +122,15 @@ enum HostFault {
             let context = unsafe pthread_getspecific(process.key)?.assumingMemoryBound(to: Context.self),
             unsafe context.pointee.stackPointer != 0
         {
+            let machine = unsafe raw.assumingMemoryBound(to: ucontext_t.self)
+            // Whatever the address is: an operand that is to be aligned and isn't has none.
+            let place = unsafe UInt(UInt64(bitPattern: Int64(machine.pointee.uc_mcontext.gregs.16)))
+            if let way = unsafe context.pointee.emitted.way(outOf: place) {
+                unsafe machine.pointee.uc_mcontext.gregs.16 = greg_t(bitPattern: UInt64(way))
+                return
+            }
             let address = unsafe UInt(bitPattern: information.pointee._sifields._sigfault.si_addr)
             if unsafe context.pointee.memory._withUnsafeGuaranteedRef({ $0.holds(hostAddress: address) }) {
-                let machine = unsafe raw.assumingMemoryBound(to: ucontext_t.self)
-                let place = unsafe UInt(UInt64(bitPattern: Int64(machine.pointee.uc_mcontext.gregs.16)))
-                if let way = unsafe context.pointee.emitted.way(outOf: place) {
-                    unsafe machine.pointee.uc_mcontext.gregs.16 = greg_t(bitPattern: UInt64(way))
-                    return
-                }
                 unsafe context.pointee.faultAddress = address
                 unsafe machine.pointee.uc_mcontext.gregs.16 = greg_t(bitPattern: UInt64(process.recovery))  // RIP
                 // RSP

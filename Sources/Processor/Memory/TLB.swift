@@ -59,6 +59,8 @@ enum TLBView: Int, CaseIterable {
     private var globalSpace: UInt64 = 2
     /// The space of each PCID.
     private var spaces = [UInt64](repeating: 0, count: 4096)
+    /// The epoch of user code's look-ups in it, or 0.
+    private var lookupEpochs = [UInt64](repeating: 0, count: 4096)
     private var pcid = 0
     private var largePages = [LargePage](repeating: LargePage(), count: TLB.largeCount)
 
@@ -87,10 +89,20 @@ enum TLBView: Int, CaseIterable {
 
     /// Empties the fast path's tables.
     func flushEntries(_ cpu: CPU) {
+        flushData(cpu)
+        cpu.dropLookups()
+    }
+
+    /// The same but for where code was found.
+    private func flushData(_ cpu: CPU) {
         cpu.state.tlbGeneration += 1
         cpu.emptySlots()
         dropWriteTags(cpu)
-        cpu.processor.blocks.dropLookups()
+    }
+
+    /// Look-ups of code are past in every address space.
+    func forgetLookupEpochs() {
+        for index in lookupEpochs.indices where lookupEpochs[index] != 0 { lookupEpochs[index] = 0 }
     }
 
     /// Stores go the slow way again: a page has begun to hold code, or to be logged.
@@ -118,9 +130,14 @@ enum TLBView: Int, CaseIterable {
     /// A load of CR3: the current PCID's space is changed to that of `pcid`, emptied but for global pages unless `keeping`.
     func loadSpace(_ cpu: CPU, pcid newPCID: UInt16, keeping: Bool) {
         pcid = Int(newPCID & 0xFFF)
-        if !keeping || spaces[pcid] == 0 { spaces[pcid] = newSpace() }
+        if !keeping || spaces[pcid] == 0 {
+            spaces[pcid] = newSpace()
+            lookupEpochs[pcid] = 0
+        }
         space = spaces[pcid]
-        flushEntries(cpu)
+        if lookupEpochs[pcid] == 0 { lookupEpochs[pcid] = cpu.state.lookupEpochs.make() }
+        cpu.state.lookupEpochs.change(user: lookupEpochs[pcid])
+        flushData(cpu)
     }
 
     /// The current space but for global pages.
@@ -148,7 +165,7 @@ enum TLBView: Int, CaseIterable {
                 unsafe entry.pointee = TLBEntry()
             }
             cpu.emptySlots(holding: linear)
-            cpu.processor.blocks.dropLookups()
+            if cpu.processor.codePages.mayContain(linear) { cpu.dropLookups() }
         }
         forgetWalk(linear)
     }
@@ -156,6 +173,7 @@ enum TLBView: Int, CaseIterable {
     /// INVPCID type 0: one page of a PCID, whose translations no entry of the fast path has unless it is the current one.
     func flushPage(_ cpu: CPU, _ linear: UInt64, pcid which: UInt16) {
         if Int(which & 0xFFF) == pcid { return flushPage(cpu, linear) }
+        lookupEpochs[Int(which & 0xFFF)] = 0
         _ = forgetLargePages(cpu, linear)
         forgetWalk(linear)
     }

@@ -37,6 +37,7 @@ import X86
     var tlbGeneration: UInt64 = 1
     /// The same in write tags, which are dropped by themselves, too.
     var tlbWriteGeneration: UInt64 = 1
+    var lookupEpochs = LookupEpochs()
     /// Compared with a block's before it runs; changing it makes every block compare its bytes again.
     var codeGeneration: UInt64 = 1
     /// What decoded code depends on beside its bytes; see `CodeMode`.
@@ -62,6 +63,9 @@ import X86
     /// What of both it was given for.
     var stampedEpoch: UInt64 = 0
     var stampedGeneration: UInt64 = 0
+    /// The same for user code (1) and the supervisor's (0), and the last stamp of all.
+    var stamps = InlineArray<2, LinkStamp>(repeating: LinkStamp())
+    var lastStamp: UInt64 = 1
     /// Slots on the lists of those that are filled (`EmittedData`).
     var filledReads: UInt32 = 0
     var filledWrites: UInt32 = 0
@@ -72,6 +76,7 @@ import X86
     /// Instructions that emitted code has begun, by privilege, where it counts them.
     var userInstructions: UInt64 = 0
     var systemInstructions: UInt64 = 0
+    var isInEmittedCode = false
     /// The next block is the interpreter's, whatever there is: it begins with what emitted code has left to it.
     var nextIsCold = false
 

@@ -39,7 +39,7 @@ extension CPU {
         if processor.codeLimit != self[segment: .cs].limit {
             // Blocks are checked against the limit when they are looked up the slow way.
             processor.codeLimit = self[segment: .cs].limit
-            processor.blocks.dropLookups()
+            dropLookups()
         }
         processor.isStepping = state.dr7 & 0xFF != 0 || processor.debugging.needsStepping
         updateView()

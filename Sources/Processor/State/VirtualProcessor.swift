@@ -22,6 +22,7 @@ internal import X86
     let blocks: BlockCache
     let tlb: TLB
     let singleOps = SingleOps()
+    var codePages = CodePageFilter()
     /// Where emitted code can run and is wanted.
     let translator: Translator?
     /// What executes guest code, `automatic` no more, and its measures.
@@ -188,12 +189,12 @@ internal import X86
     /// Drops what was cached of page tables and regions; from the vCPU's own thread or while it does not run.
     public func flushTranslations() {
         tlb.flushAll(cpu)
-        blocks.dropLookups()
+        cpu.dropLookups()
         cpu.state.codeGeneration &+= 1
         // Decoded blocks know the records of the region that they lie in.
         guard memoryVersion != memory.version else { return }
         memoryVersion = memory.version
-        blocks.removeAll()
+        forgetCode()
     }
 
     // MARK: Requests from other threads

@@ -33,6 +33,7 @@ extension TLBEntry {
 }
 
 extension Block {
-    static let translationGenerationOffset = MemoryLayout<Block>.offset(of: \.translationGeneration) ?? 0
+    static let pageGenerationOffset = MemoryLayout<Block>.offset(of: \.pageGeneration) ?? 0
+    static let translationOffset = MemoryLayout<Block>.offset(of: \.translation) ?? 0
     static let hostCodeOffset = MemoryLayout<Block>.offset(of: \.hostCode) ?? 0
 }

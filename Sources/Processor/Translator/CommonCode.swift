@@ -18,9 +18,15 @@ struct CommonCode {
     var readMiss = 0
     var writeMiss = 0
 
+    /// Calls a handler of the interpreter: the op in the second scratch register; in the first the instruction's offset in the page,
+    /// with bit 16 set where it has to do with the status flags. Called; returns where the next instruction may follow.
+    var interpret = 0
+
     /// Why emitted code was left.
     enum Departure: UInt {
         case boundary, cold
+        /// A handler has said why (`CPUState.stop`).
+        case stopped
     }
 
     let bytes: [UInt8]
@@ -39,6 +45,7 @@ struct CommonCode {
         let linkMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fillsLink: true)
         let readLabel = CommonCode.writeMiss(&a, isWrite: false)
         let writeLabel = CommonCode.writeMiss(&a, isWrite: true)
+        let interpretLabel = CommonCode.writeInterpret(&a, out)
         let code = a.finished()
         bytes = code.bytes
         enter = code.offset(of: enterLabel)
@@ -46,6 +53,7 @@ struct CommonCode {
         boundary = code.offset(of: boundaryLabel)
         lookUp = code.offset(of: lookUpLabel)
         linkMiss = code.offset(of: linkMissLabel)
+        interpret = code.offset(of: interpretLabel)
         readMiss = code.offset(of: readLabel)
         writeMiss = code.offset(of: writeLabel)
     }
@@ -120,11 +128,15 @@ struct CommonCode {
         a.cmp(.at(second, 8), first)
         a.jcc(.nz, miss, .near)
         a.mov(second, .at(second, 16))
-        a.mov(first, gs(CPUState.codeGenerationOffset))
-        a.cmp(.at(second, Block.translationGenerationOffset), first)
-        a.jcc(.nz, miss, .near)
         a.cmp(gs(CPUState.exitRequestOffset), 0, .long)
         a.jcc(.nz, miss, .near)
+        a.cmp(.at(second, Block.translationOffset), 0, .long)
+        a.jcc(.z, miss, .near)
+        let isStale = a.label()
+        a.mov(first, .at(second, Block.pageGenerationOffset))
+        a.mov(first, .at(first))
+        a.cmp(first, gs(CPUState.codeGenerationOffset))
+        a.jcc(.nz, isStale, .near)
         if fillsLink {
             a.mov(gs(CPUState.spillOffset(1)), .rax)
             a.mov(.rax, gs(CPUState.spillOffset(0)), .long)
@@ -143,6 +155,45 @@ struct CommonCode {
         a.and(first, -4096)
         a.mov(gs(CPUState.codeBaseOffset), first)
         a.jmp(.at(second, Block.hostCodeOffset))
+        a.place(isStale)
+        storeHomes(&a)
+        a.rdgsbase(.rdi)
+        a.mov(.rsi, second)
+        a.mov(.rax, unsafe unsafeBitCast(CPU.revalidate, to: UInt.self))
+        a.call(.rax)
+        a.mov(second, .rax)
+        loadHomes(&a)
+        a.test(second, second)
+        a.jcc(.z, miss, .near)
+        a.mov(first, gs(CPUState.ripOffset))
+        if fillsLink { a.mov(second, gs(CPUState.spillOffset(0))) }
+        a.jmp(label, .near)
+        return label
+    }
+
+    // MARK: One instruction by the interpreter
+
+    private static func writeInterpret(_ a: inout Assembler, _ out: Assembler.Label) -> Assembler.Label {
+        let (first, second) = Homes.scratch
+        let stopped = a.label()
+        let label = a.here()
+        storeHomes(&a)
+        a.rdgsbase(.rdi)
+        a.mov(.rsi, second)
+        a.mov(.rdx, first)
+        a.sub(.rsp, 8)
+        a.mov(.rax, unsafe unsafeBitCast(CPU.interpret, to: UInt.self))
+        a.call(.rax)
+        a.add(.rsp, 8)
+        a.test(.rax, .rax)
+        a.jcc(.nz, stopped)
+        loadHomes(&a)
+        a.ret()
+        a.place(stopped)
+        // The registers are in the state, and the caller isn't gone back to.
+        a.add(.rsp, 8)
+        a.mov(.rax, Int(Departure.stopped.rawValue), .long)
+        a.jmp(out)
         return label
     }
 

@@ -79,7 +79,7 @@ extension Superblock {
         if let target = kind.targetInPage, starts[target] == nil { return true }
         if kind.fallsThrough, starts[last.next] == nil { return true }
         switch kind {
-        case .plain, .nothing, .push, .pop, .leave: return false
+        case .plain, .nothing, .push, .pop, .leave, .divide, .interpreted: return false
         case .jump(let target), .jumpIf(_, let target):
             // A way back has a gate.
             return !(0..<4096).contains(target) || target <= last.offset

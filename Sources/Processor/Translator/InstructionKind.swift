@@ -10,18 +10,34 @@ enum InstructionKind {
     /// Direct branches, with the offset from the page's start that they lead to.
     case jump(Int), jumpIf(Condition, Int), call(Int)
     case jumpIndirect, callIndirect, returnNear
-    /// Left to the interpreter.
+    /// DIV and IDIV of 32 and 64 bits.
+    case divide
+    /// Executed by the interpreter's handler, which is called.
+    case interpreted
+    /// Left to the interpreter, with what follows.
     case cold
 
     init(_ step: Superblock.Step, _ mode: CodeMode) {
+        self.init(translating: step, mode)
+        guard case .cold = self else { return }
+        let row = step.instruction.opcodeRow
+        if row.flow == .straight, row.opcodeClass == .integer || row.opcodeClass == .system { self = .interpreted }
+    }
+
+    private init(translating step: Superblock.Step, _ mode: CodeMode) {
         let instruction = step.instruction
         let row = instruction.opcodeRow
         self = .cold
         guard row.opcodeClass == .integer, instruction.addressSize == 8 || !instruction.hasMemoryOperand,
             HostProcessor.offered.permits(instruction.feature), HostProcessor.features.permits(instruction.feature)
         else { return }
-        for index in 0..<Int(instruction.operandCount) {
-            if case .highByte = instruction.operands[index] { return }
+        if InstructionKind.hasHighByte(instruction) {
+            // No encoding has such a register beside one of the last eight: only as it is, with registers that are at home.
+            guard InstructionKind.plainMnemonics.contains(instruction.mnemonic), !instruction.hasMemoryOperand,
+                !instruction.prefixes.contains(.lock), !InstructionKind.names(4, instruction)
+            else { return }
+            self = .plain
+            return
         }
         for index in 0..<Int(row.operandCount) {
             switch row.operands[index].kind {
@@ -32,7 +48,7 @@ enum InstructionKind {
         }
         // Distances from the page's beginning are displacements.
         if instruction.hasMemoryOperand,
-            abs(instruction.memory.displacement) > 1 << 30
+            abs(instruction.memory.displacement) > 1 << 31 - 8192
         {
             return
         }
@@ -64,6 +80,12 @@ enum InstructionKind {
         case .leave:
             guard instruction.operandSize == 8 else { return }
             self = .leave
+        case .div, .idiv:
+            switch instruction.operands[0] {
+            case .register(let number, let size) where size >= 4: self = Homes.home(number) == nil ? .cold : .divide
+            case .memory(let size) where size >= 4: self = .divide
+            default: return
+            }
         case .nop, .endbr, .prefetchnta, .prefetcht0, .prefetcht1, .prefetcht2, .prefetch, .prefetchw: self = .nothing
         case .bt, .bts, .btr, .btc:
             // By a register in memory they reach beyond the operand.
@@ -88,6 +110,19 @@ enum InstructionKind {
         return found.count
     }
 
+    /// AH, CH, DH or BH.
+    static func hasHighByte(_ instruction: Instruction) -> Bool {
+        (0..<Int(instruction.operandCount)).contains {
+            if case .highByte = instruction.operands[$0] { true } else { false }
+        }
+    }
+
+    private static func names(_ register: UInt8, _ instruction: Instruction) -> Bool {
+        (0..<Int(instruction.operandCount)).contains {
+            if case .register(register, _) = instruction.operands[$0] { true } else { false }
+        }
+    }
+
     /// Where a direct branch inside the page leads.
     var targetInPage: Int? {
         switch self {
@@ -99,7 +134,7 @@ enum InstructionKind {
     /// Nothing can follow in the basic block.
     var endsBlock: Bool {
         switch self {
-        case .plain, .nothing, .push, .pop, .leave: false
+        case .plain, .nothing, .push, .pop, .leave, .divide, .interpreted: false
         default: true
         }
     }
@@ -107,7 +142,7 @@ enum InstructionKind {
     /// Control may go on to the next instruction, and what follows is worth translating with it.
     var fallsThrough: Bool {
         switch self {
-        case .plain, .nothing, .push, .pop, .leave, .jumpIf: true
+        case .plain, .nothing, .push, .pop, .leave, .divide, .interpreted, .jumpIf: true
         default: false
         }
     }
@@ -131,12 +166,17 @@ enum InstructionKind {
         default: break
         }
         for index in 0..<Int(instruction.operandCount) where instruction.opcodeRow.operands[index].access != .read {
-            if case .register(let number, _) = instruction.operands[index] { registers.append(number) }
+            switch instruction.operands[index] {
+            case .register(let number, _): registers.append(number)
+            case .highByte(let number): registers.append(number & 3)
+            default: break
+            }
         }
         switch instruction.mnemonic {
-        case .mul, .cwd: registers += [0, 2]
+        case .mul, .cwd, .div, .idiv: registers += [0, 2]
         case .imul where instruction.operandCount == 1: registers += [0, 2]
         case .cbw, .cmpxchg, .lahf: registers.append(0)
+        case .cmpxchg8b, .cmpxchg16b: registers += [0, 2]
         default: break
         }
         return registers
@@ -147,7 +187,8 @@ enum InstructionKind {
         .not,
         .rol, .ror, .rcl, .rcr, .shl, .shr, .sar, .shld, .shrd, .imul, .mul, .setcc, .cmovcc, .bswap, .xchg, .xadd,
         .cmpxchg,
-        .bsf, .bsr, .tzcnt, .lzcnt, .popcnt, .nop, .cbw, .cwd, .andn, .bextr, .blsi, .blsmsk, .blsr, .bzhi, .mulx,
+        .cmpxchg8b, .cmpxchg16b, .bsf, .bsr, .tzcnt, .lzcnt, .popcnt, .nop, .cbw, .cwd, .andn, .bextr, .blsi, .blsmsk,
+        .blsr, .bzhi, .mulx,
         .pdep,
         .pext, .rorx, .sarx, .shlx, .shrx, .crc32, .movbe, .cmc, .clc, .stc, .lahf, .sahf, .adcx, .adox,
     ]

@@ -59,9 +59,8 @@ struct MemoryGroups {
             stack[index] = access(rsp, -8, size: 8, isWrite: true)
         case .pop, .returnNear: stack[index] = access(rsp, 0, size: 8, isWrite: false)
         case .leave: stack[index] = access(GeneralRegister.rbp.rawValue, 0, size: 8, isWrite: false)
-        case .plain where instruction.hasMemoryOperand && instruction.memorySize != 0:
-            operands[index] = access(instruction)
-        case .jumpIndirect where instruction.hasMemoryOperand: operands[index] = access(instruction)
+        case .plain, .divide, .jumpIndirect:
+            if instruction.hasMemoryOperand, instruction.memorySize != 0 { operands[index] = access(instruction) }
         default: break
         }
         follow(step, kind)
@@ -101,6 +100,9 @@ struct MemoryGroups {
         let instruction = step.instruction
         let (rsp, rbp) = (Int(GeneralRegister.rsp.rawValue), Int(GeneralRegister.rbp.rawValue))
         switch kind {
+        case .interpreted:
+            open.removeAll()
+            forget(Array(0..<16))
         case .push, .call, .callIndirect: values[rsp].distance -= 8
         case .pop:
             values[rsp].distance += 8

@@ -30,9 +30,19 @@ struct Superblock {
     /// Steps in one superblock.
     private static let limit = 160
 
-    /// Decodes from `entry` on. `fetch` gives the bytes at an offset, at most 15 and none beyond the page, once it has seen to it
+    /// What is known of code that a superblock might go on with.
+    enum Known {
+        /// It was executed, as often as is worth it.
+        case warm
+        /// Never, or seldom.
+        case cold
+        /// It has a translation of its own, which a link leads to.
+        case translated
+    }
+
+    /// Decodes from `entry` on, through what `known` says is worth it. `fetch` gives the bytes at an offset, at most 15 and none beyond the page, once it has seen to it
     /// that stores to them will be noticed.
-    init?(entry: Int, mode: CodeMode, fetch: (Int) -> [UInt8]) {
+    init?(entry: Int, mode: CodeMode, known: (Int) -> Known, fetch: (Int) -> [UInt8]) {
         self.entry = entry
         self.mode = mode
         var steps: [Int: Step] = [:]
@@ -47,12 +57,12 @@ struct Superblock {
                     instruction: instruction, offset: offset, bytes: Array(bytes.prefix(Int(instruction.length))))
                 steps[offset] = step
                 let kind = InstructionKind(step, mode)
-                if let target = kind.targetInPage {
+                if let target = kind.targetInPage, steps[target] != nil || known(target) == .warm {
                     leaders.insert(target)
                     work.append(target)
                 }
                 if kind.endsBlock {
-                    if kind.fallsThrough, step.next < 4096 {
+                    if kind.fallsThrough, step.next < 4096, steps[step.next] != nil || known(step.next) != .translated {
                         leaders.insert(step.next)
                         work.append(step.next)
                     }

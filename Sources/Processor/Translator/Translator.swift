@@ -9,6 +9,13 @@ import X86
 @safe final class Translator {
     private static let mostStraddles = 16
 
+    /// A function that sets the base of GS.
+    static let restoreGS = HostCode.add(
+        Assembler.code { a in
+            a.wrgsbase(.rdi)
+            a.ret()
+        })
+
     private struct Translation {
         /// Of its code in the cache.
         var start: Int
@@ -18,10 +25,9 @@ import X86
         var slot: Int
         /// How often a group's check found it in two pages that do not lie side by side.
         var straddles = 0
-        /// Its bytes in the guest, by runs: the host's address, and a copy.
-        var runs: [(address: UInt, bytes: [UInt8])]
-        /// Lines of the page that they lie in.
+        /// Lines of the page that its instructions lie in.
         var lines: UInt64
+        var page: TranslatedPage
     }
 
     let cache: CodeCache
@@ -29,8 +35,10 @@ import X86
     private var translations: [Translation] = []
     private let options: ExecutorOptions
     var counters = TranslationCounters()
+    private var pages: [UInt: TranslatedPage] = [:]
     /// Kept here, and shown to the handler of faults through the processor's context.
     private(set) var faults: FaultTable
+    private let ops = TranslatedOps()
     private var usedSlots = 0
     private var usedLinks = 0
 
@@ -49,37 +57,36 @@ import X86
     /// Whether there is room for another translation of any size.
     var hasRoom: Bool {
         cache.used < cache.size - 64 << 10 && faults.room > 4096 && usedSlots < EmittedData.slotCount - 4096
-            && usedLinks < EmittedData.linkCount - 4096
+            && usedLinks < EmittedData.linkCount - 4096 && ops.hasRoom
     }
 
     /// Forgets everything; while none of it runs. The blocks that refer to it are gone, too.
     func empty() {
         counters.evictions += 1
         translations.removeAll(keepingCapacity: true)
+        pages.removeAll(keepingCapacity: true)
         (usedSlots, usedLinks) = (0, 0)
         faults.removeAll()
+        ops.removeAll()
         cache.empty(keeping: (common.bytes.count + 15) & ~15)
     }
 
-    /// Translates what can be reached from `block`, at its first instruction; false where that isn't worth it. `mark` sees to it
-    /// that stores to lines are noticed, before they are read.
-    func translate(_ block: BlockReference, generation: UInt64, mark: (UInt64) -> Void) -> Bool {
+    /// Translates what can be reached from `block`, at its first instruction, through code that `known` says is worth it; false
+    /// where that isn't.
+    func translate(
+        _ block: BlockReference, _ processor: VirtualProcessor, known: (UInt) -> Superblock.Known
+    ) -> Bool {
         let mode = block.block.mode
         let entry = Int(block.block.hostAddress & 0xFFF)
-        let page = block.block.hostAddress & ~0xFFF
+        let address = block.block.hostAddress & ~0xFFF
+        let page = unsafe page(address, block.block.records, block.block.page)
+        settle(page, processor)
         var lines: UInt64 = 0
-        let decoded = Superblock(entry: entry, mode: mode) { offset in
-            let count = min(15, 4096 - offset)
-            let touched = PageRecords.lines(at: offset, count: count)
-            mark(touched)
-            lines |= touched
-            // SAFETY: guest memory of this page, which the block lies in.
-            return unsafe Array(
-                UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: page + UInt(offset)), count: count))
+        let decoded = Superblock(entry: entry, mode: mode, known: { known(address + UInt($0)) }) { offset in
+            lines |= PageRecords.lines(at: offset, count: min(15, 4096 - offset))
+            return page.fetch(offset, processor)
         }
-        // With a threshold of 1 also what isn't worth it.
-        let isWanted: (Superblock) -> Bool = { self.options.threshold == 1 ? $0.isTranslatable : $0.isWorthwhile }
-        guard let superblock = decoded, isWanted(superblock) else { return false }
+        guard let superblock = decoded, superblock.isWorthwhile else { return false }
         var emitter = Emitter(
             superblock, at: cache.used, common, firstSlot: usedSlots, firstLink: usedLinks,
             sharing: block.block.sharesChecks)
@@ -87,7 +94,13 @@ import X86
         emitter.emit()
         let code = emitter.assembler.finished()
         let start = cache.used
-        guard cache.add(code.bytes) else { return false }
+        var bytes = code.bytes
+        for (place, instruction) in emitter.interpreted {
+            guard let op = ops.add(instruction, mode) else { return false }
+            let end = code.offset(of: place)
+            for index in 0..<8 { bytes[end - 8 + index] = UInt8(truncatingIfNeeded: op >> UInt(8 * index)) }
+        }
+        guard cache.add(bytes) else { return false }
         (usedSlots, usedLinks) = (emitter.slots.upperBound, emitter.links.upperBound)
         for access in emitter.accesses {
             faults.append(
@@ -95,16 +108,13 @@ import X86
                     access: UInt32(start + code.offset(of: access.label)),
                     wayOut: UInt32(start + code.offset(of: access.wayOut))))
         }
-        let runs = superblock.blocks.map { block in
-            let first = block.steps[0].offset
-            return (address: page + UInt(first), bytes: block.steps.flatMap(\.bytes))
-        }
         translations.append(
-            Translation(start: start, block: block.address, slot: emitter.slots.lowerBound, runs: runs, lines: lines))
+            Translation(start: start, block: block.address, slot: emitter.slots.lowerBound, lines: lines, page: page))
+        page.translations.append(translations.count - 1)
         counters.translations += 1
         block.block.hostCode = cache.address(start)
         block.block.translation = UInt32(translations.count)
-        block.block.translationGeneration = generation
+        block.block.pageGeneration = page.generationAddress
         return true
     }
 
@@ -125,42 +135,46 @@ import X86
         return block
     }
 
-    /// Whether the guest's bytes are still what was translated; `mark` as in `translate`.
-    func validate(_ block: BlockReference, generation: UInt64, mark: (UInt64) -> Void) -> Bool {
-        if block.block.translationGeneration == generation { return true }
+    private func page(_ address: UInt, _ records: Unmanaged<PageRecords>, _ number: Int) -> TranslatedPage {
+        if let known = pages[address] { return known }
+        let page = unsafe TranslatedPage(address: address, records: records, number: number)
+        pages[address] = page
+        return page
+    }
+
+    /// Whether a block has a translation that is true to memory; what isn't is forgotten.
+    func validate(_ block: BlockReference, _ processor: VirtualProcessor) -> Bool {
         let index = Int(block.block.translation) - 1
         guard translations.indices.contains(index) else { return false }
-        mark(translations[index].lines)
-        for run in translations[index].runs {
-            let same = unsafe run.bytes.withUnsafeBytes {
-                // SAFETY: guest memory of the block's page.
-                unsafe memcmp(
-                    $0.baseAddress.unsafelyUnwrapped, UnsafeRawPointer(bitPattern: run.address).unsafelyUnwrapped,
-                    $0.count)
+        settle(translations[index].page, processor)
+        return block.block.translation != 0
+    }
+
+    /// Sees to it that a page is compared for the present generation.
+    private func settle(_ page: TranslatedPage, _ processor: VirtualProcessor) {
+        let generation = processor.cpu.state.codeGeneration
+        guard page.generation != generation else { return }
+        let changed = page.compare(processor)
+        if changed != 0 {
+            page.translations.removeAll { index in
+                guard translations[index].lines & changed != 0 else { return false }
+                let block = BlockReference(translations[index].block)
+                if block.block.translation == UInt32(index + 1) {
+                    counters.invalidations += 1
+                    processor.forget(block)
+                }
+                return true
             }
-            if same != 0 { return false }
         }
-        block.block.translationGeneration = generation
-        return true
+        page.generation = generation
     }
 }
 
 extension Superblock {
     /// Begins with something that is translated.
-    var isTranslatable: Bool {
+    var isWorthwhile: Bool {
         guard let first = starts[entry], let step = blocks[first].steps.first else { return false }
         if case .cold = InstructionKind(step, mode) { return false }
         return true
-    }
-
-    /// Begins with something that is translated, and enough of it.
-    var isWorthwhile: Bool {
-        guard let first = starts[entry] else { return false }
-        var count = 0
-        for step in blocks[first].steps {
-            if case .cold = InstructionKind(step, mode) { break }
-            count += 1
-        }
-        return count >= 2 || blocks.count > 1 && count > 0
     }
 }

@@ -19,22 +19,82 @@ extension CPU {
         guard let translator = processor.translator, block.block.mode == state.codeMode, processor.holds(block) else {
             return block.block.coldHandler(address, op)
         }
-        let flags = statusFlags
-        state.packedFlags = UInt16(truncatingIfNeeded: flags << 8 & 0xD500 | 0x0200 | flags >> 11)
+        packFlags()
         state.codeBase = state.blockRIP & ~0xFFF
         state.enteredKey = lookupKey
-        let epoch = unsafe state.lookups[BlockCache.lookupCount].key
-        if state.stampedEpoch != epoch || state.stampedGeneration != state.codeGeneration {
-            (state.stampedEpoch, state.stampedGeneration) = (epoch, state.codeGeneration)
-            state.linkStamp &+= 1
-        }
+        stampLinks()
+        state.isInEmittedCode = true
         translator.counters.entries += 1
         let left = HostCode.call(
             translator.cache.address(translator.common.enter), address, block.block.hostCode, 0)
+        state.isInEmittedCode = false
         takeFlags()
+        if left == CommonCode.Departure.stopped.rawValue { return 0 }
         state.nextIsCold = left == CommonCode.Departure.cold.rawValue
         if state.nextIsCold { translator.counters.coldExits += 1 }
         return stopped(.boundary)
+    }
+
+    /// After a fault of the host's memory below a handler that emitted code has called: GS is the host's again, and the flags are
+    /// those that the instruction began with.
+    func abandonTranslation() {
+        guard state.isInEmittedCode else { return }
+        state.isInEmittedCode = false
+        if let address = Translator.restoreGS { _ = HostCode.call(address, state.hostGSBase, 0, 0) }
+        takeFlags()
+    }
+
+    /// Links that were filled for the same translations and the same code hold.
+    private func stampLinks() {
+        let (epoch, generation) = (lookupEpoch, state.codeGeneration)
+        let kind = state.cpl == 3 ? 1 : 0
+        if state.stamps[kind].epoch != epoch || state.stamps[kind].generation != generation {
+            state.lastStamp += 1
+            state.stamps[kind] = LinkStamp(epoch: epoch, generation: generation, stamp: state.lastStamp)
+        }
+        (state.stampedEpoch, state.stampedGeneration) = (epoch, generation)
+        state.linkStamp = state.stamps[kind].stamp
+    }
+
+    /// Links lead nowhere any more.
+    func dropLinks() {
+        state.stamps = InlineArray(repeating: LinkStamp())
+        state.lastStamp += 1
+        state.linkStamp = state.lastStamp
+    }
+
+    /// The status flags as emitted code has them.
+    private func packFlags() {
+        let flags = statusFlags
+        state.packedFlags = UInt16(truncatingIfNeeded: flags << 8 & 0xD500 | 0x0200 | flags >> 11)
+    }
+
+    /// Whether a block that the look-up has found is translated, and true to memory.
+    static let revalidate: @convention(c) (UInt, UInt, UInt) -> UInt = { cpu, block, _ in
+        let processor = CPU(cpu).processor
+        // RIP is that of the block; no instruction is under way.
+        processor.underWay.isExecuting = false
+        defer { processor.underWay.isExecuting = true }
+        return processor.holds(BlockReference(block)) ? 1 : 0
+    }
+
+    static let interpret: @convention(c) (UInt, UInt, UInt) -> UInt = { CPU($0).interpret($1, $2) }
+
+    /// Executes one instruction for emitted code; other than 0: emitted code is to be left, `state.stop` says why.
+    private func interpret(_ op: UInt, _ offsetAndFlags: UInt) -> UInt {
+        state.blockRIP = state.codeBase &+ UInt64(offsetAndFlags & 0xFFFF)
+        state.currentOp = op
+        let usesFlags = offsetAndFlags & 1 << 16 != 0
+        if usesFlags { takeFlags() }
+        let next = OpCursor(op).op.handler(address, op)
+        if usesFlags { packFlags() }
+        if next == 0 { return 1 }
+        let isSame = state.codeGeneration == state.stampedGeneration && lookupEpoch == state.stampedEpoch
+        if isSame, state.interruptShadow == 0 { return 0 }
+        // The code may have changed, or where it is.
+        state.rip = followingRIP(OpCursor(op))
+        state.stop = .boundary
+        return 1
     }
 
     /// The status flags as emitted code has left them.
@@ -56,6 +116,13 @@ extension VirtualProcessor {
         unsafe block.firstOp.pointee.handler = Interpreter.counted
     }
 
+    /// See `Superblock.Known`.
+    private func knowledge(of hostAddress: UInt, _ mode: CodeMode) -> Superblock.Known {
+        guard let block = blocks.find(hostAddress: hostAddress, mode: mode) else { return .cold }
+        if block.block.translation != 0 { return .translated }
+        return block.block.executions >= translationThreshold / 8 ? .warm : .cold
+    }
+
     /// False: the block stays the interpreter's.
     fileprivate func translate(_ block: BlockReference) -> Bool {
         cpu.settleMXCSR()
@@ -67,10 +134,7 @@ extension VirtualProcessor {
         }
         let start = TranslationCounters.now
         defer { translator.counters.translationTime &+= TranslationCounters.now &- start }
-        let records = unsafe block.block.records.takeUnretainedValue()
-        let isTranslated = translator.translate(block, generation: cpu.state.codeGeneration) {
-            markCode(records, block.block.page, $0)
-        }
+        let isTranslated = translator.translate(block, self) { knowledge(of: $0, block.block.mode) }
         unsafe faultContext.pointee.emitted = translator.faults
         unsafe block.firstOp.pointee.handler = isTranslated ? Interpreter.translated : block.block.coldHandler
         return isTranslated
@@ -80,33 +144,30 @@ extension VirtualProcessor {
     func emptyCachesIfNeeded() {
         guard emptiesCaches else { return }
         emptiesCaches = false
+        forgetCode()
+    }
+
+    /// Forgets all code, decoded and translated; while none of it runs.
+    func forgetCode() {
         blocks.removeAll()
-        translator?.empty()
+        cpu.dropLookups()
+        guard let translator else { return }
+        translator.empty()
         cpu.emptySlots()
-        cpu.state.linkStamp &+= 1
-        if let translator { unsafe faultContext.pointee.emitted = translator.faults }
+        cpu.dropLinks()
+        unsafe faultContext.pointee.emitted = translator.faults
     }
 
     /// Whether a translation is true to memory; if not it is forgotten.
-    fileprivate func holds(_ block: BlockReference) -> Bool {
-        let generation = cpu.state.codeGeneration
-        if block.block.translationGeneration == generation { return true }
+    func holds(_ block: BlockReference) -> Bool {
         cpu.settleMXCSR()
-        let records = unsafe block.block.records.takeUnretainedValue()
-        if translator?.validate(block, generation: generation, mark: { markCode(records, block.block.page, $0) })
-            ?? false
-        {
-            return true
-        }
-        translator?.counters.invalidations += 1
-        forget(block)
-        return false
+        return translator?.validate(block, self) ?? false
     }
 
     /// Has a block counted anew.
-    private func forget(_ block: BlockReference) {
+    func forget(_ block: BlockReference) {
         block.block.translation = 0
-        block.block.translationGeneration = 0
+        block.block.pageGeneration = BlockCache.noGeneration
         block.block.executions = 0
         unsafe block.firstOp.pointee.handler = Interpreter.counted
     }
@@ -116,6 +177,13 @@ extension VirtualProcessor {
         guard let block = translator?.straddles(slot) else { return }
         block.block.sharesChecks = false
         forget(block)
-        cpu.state.linkStamp &+= 1
+        cpu.dropLinks()
     }
+}
+
+/// What links are valid for.
+struct LinkStamp {
+    var epoch: UInt64 = 0
+    var generation: UInt64 = 0
+    var stamp: UInt64 = 0
 }

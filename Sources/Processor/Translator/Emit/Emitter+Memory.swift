@@ -104,6 +104,7 @@ extension Emitter {
             // Its flags are the next ones to be looked after.
             if next > index, FlagUse(steps[next].instruction).overwrites { return }
             if kind.endsBlock { return }
+            if case .interpreted = kind { return }
             written.formUnion(kind.written(steps[next].instruction))
         }
     }

@@ -46,6 +46,10 @@ extension Emitter {
             assembler.mov(host, place(guest))
         }
         if instruction.hasMemoryOperand, instruction.memorySize != 0 { markAccess(step) }
+        if InstructionKind.hasHighByte(instruction) {
+            assembler.bytes(step.bytes)
+            return
+        }
         if instruction.prefixes.contains(.lock) { assembler.bytes(0xF0) }
         let isWritten = assembler.reencode(instruction, memory: memory) { register in
             held.first { $0.guest == register.number }?.host.rawValue ?? Homes.home(register.number)?.rawValue ?? 0

@@ -55,6 +55,8 @@ struct Emitter {
     private var boundaryExits: [Exit: Assembler.Label] = [:]
     /// What is done out of line.
     private var outOfLine: [(inout Emitter) -> Void] = []
+    /// Instructions that the interpreter's handlers execute: a reference to the op's address, and the instruction.
+    private(set) var interpreted: [(place: Assembler.Label, instruction: Instruction)] = []
     /// Accesses to guest memory: a label in front of each instruction that makes one, and the way out at its instruction.
     private(set) var accesses: [(label: Assembler.Label, wayOut: Assembler.Label)] = []
 
@@ -63,6 +65,7 @@ struct Emitter {
         var boundary: Assembler.Label
         var lookUp: Assembler.Label
         var linkMiss: Assembler.Label
+        var interpret: Assembler.Label
         var readMiss: Assembler.Label
         var writeMiss: Assembler.Label
     }
@@ -79,7 +82,8 @@ struct Emitter {
         func leaf(_ offset: Int) -> Assembler.Label { assembler.label(at: offset - position) }
         leaves = Leaves(
             cold: leaf(common.cold), boundary: leaf(common.boundary), lookUp: leaf(common.lookUp),
-            linkMiss: leaf(common.linkMiss), readMiss: leaf(common.readMiss), writeMiss: leaf(common.writeMiss))
+            linkMiss: leaf(common.linkMiss), interpret: leaf(common.interpret), readMiss: leaf(common.readMiss),
+            writeMiss: leaf(common.writeMiss))
         self.assembler = assembler
     }
 
@@ -165,6 +169,7 @@ struct Emitter {
         switch kind {
         case .plain: emitPlain(step)
         case .nothing: break
+        case .divide: emitDivision(step)
         case .push: emitPush(step)
         case .pop: emitPop(step)
         case .leave: emitLeave(step)
@@ -174,6 +179,7 @@ struct Emitter {
         case .jumpIndirect: emitJumpIndirect(step)
         case .callIndirect: emitCallIndirect(step)
         case .returnNear: emitReturn(step)
+        case .interpreted: emitInterpreted(step)
         case .cold: assembler.jmp(coldExit(step.offset))
         }
     }
@@ -201,6 +207,21 @@ struct Emitter {
     /// The next host instruction makes the guest instruction's access.
     mutating func markAccess(_ step: Superblock.Step) {
         accesses.append((assembler.here(), coldExit(step.offset)))
+    }
+
+    /// Calls the interpreter for one instruction.
+    private mutating func emitInterpreted(_ step: Superblock.Step) {
+        saveFlags()
+        let use = FlagUse(step.instruction)
+        let usesFlags =
+            use.reads || use.writes || step.instruction.opcodeRow.opcodeClass == .system
+            || [.pushf, .popf].contains(step.instruction.mnemonic)
+        // The op's address is filled in behind the code's, when it is known: the immediate's last eight bytes.
+        assembler.mov(Homes.scratch.1, UInt.max >> 1)
+        interpreted.append((assembler.here(), step.instruction))
+        assembler.mov(Homes.scratch.0, step.offset | (usesFlags ? 1 << 16 : 0), .long)
+        assembler.call(leaves.interpret)
+        (checked, held, flags) = ([:], nil, .saved)
     }
 
     /// Has `write` write behind the rest, with the flags as they are here.
