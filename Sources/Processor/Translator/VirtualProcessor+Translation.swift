@@ -120,7 +120,7 @@ extension VirtualProcessor {
     private func knowledge(of hostAddress: UInt, _ mode: CodeMode) -> Superblock.Known {
         guard let block = blocks.find(hostAddress: hostAddress, mode: mode) else { return .cold }
         if block.block.translation != 0 { return .translated }
-        return block.block.executions >= translationThreshold / 8 ? .warm : .cold
+        return block.block.executions >= executor.threshold / 8 ? .warm : .cold
     }
 
     /// False: the block stays the interpreter's.
