@@ -13,6 +13,8 @@ struct CommonCode {
     var lookUp = 0
     /// The same, with the number of a link in the second, which is filled.
     var linkMiss = 0
+    /// The same for the link that the target's address leads to.
+    var targetMiss = 0
     /// Fills a slot for an access at the linear address in the first scratch register; in the second the slot's number, and from
     /// bit 16 on the span. Called; returns with ZF set where it has.
     var readMiss = 0
@@ -41,8 +43,9 @@ struct CommonCode {
         let boundaryLabel = CommonCode.writeLeave(&a, .boundary, addsBase: true, out)
         let missLabel = CommonCode.writeLeave(&a, .boundary, addsBase: false, out)
         CommonCode.writeOut(&a, out)
-        let lookUpLabel = CommonCode.writeLookUp(&a, miss: missLabel, fillsLink: false)
-        let linkMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fillsLink: true)
+        let lookUpLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: nil)
+        let linkMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: EmittedData.links)
+        let targetMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: EmittedData.targets)
         let readLabel = CommonCode.writeMiss(&a, isWrite: false)
         let writeLabel = CommonCode.writeMiss(&a, isWrite: true)
         let interpretLabel = CommonCode.writeInterpret(&a, out)
@@ -53,6 +56,7 @@ struct CommonCode {
         boundary = code.offset(of: boundaryLabel)
         lookUp = code.offset(of: lookUpLabel)
         linkMiss = code.offset(of: linkMissLabel)
+        targetMiss = code.offset(of: targetMissLabel)
         interpret = code.offset(of: interpretLabel)
         readMiss = code.offset(of: readLabel)
         writeMiss = code.offset(of: writeLabel)
@@ -110,11 +114,11 @@ struct CommonCode {
     // MARK: Code by address
 
     /// See `CPU.recallBlock`.
-    private static func writeLookUp(_ a: inout Assembler, miss: Assembler.Label, fillsLink: Bool) -> Assembler.Label {
+    private static func writeLookUp(_ a: inout Assembler, miss: Assembler.Label, fills: Int?) -> Assembler.Label {
         let (first, second) = Homes.scratch
         let label = a.here()
         a.mov(gs(CPUState.ripOffset), first)
-        if fillsLink { a.mov(gs(CPUState.spillOffset(0)), second) }
+        if fills != nil { a.mov(gs(CPUState.spillOffset(0)), second) }
         a.mov(second, first)
         a.shr(second, 12)
         a.xor(second, first)
@@ -137,18 +141,20 @@ struct CommonCode {
         a.mov(first, .at(first))
         a.cmp(first, gs(CPUState.codeGenerationOffset))
         a.jcc(.nz, isStale, .near)
-        if fillsLink {
+        if let links = fills {
             a.mov(gs(CPUState.spillOffset(1)), .rax)
             a.mov(.rax, gs(CPUState.spillOffset(0)), .long)
             a.shl(.rax, MemoryLayout<EmittedData.Link>.stride.trailingZeroBitCount)
             a.rdgsbase(first)
             a.add(.rax, first)
-            a.mov(first, gs(CPUState.ripOffset))
-            a.mov(.at(.rax, EmittedData.link(0)), first)
             a.mov(first, .at(second, Block.hostCodeOffset))
-            a.mov(.at(.rax, EmittedData.link(0) + EmittedData.targetOffset), first)
+            a.mov(.at(.rax, links + EmittedData.targetOffset), first)
             a.mov(first, gs(CPUState.linkStampOffset))
-            a.mov(.at(.rax, EmittedData.link(0) + EmittedData.stampOffset), first)
+            a.mov(.at(.rax, links + EmittedData.stampOffset), first)
+            a.mov(first, gs(CPUState.ripOffset))
+            a.mov(.at(.rax, links), first)
+            a.and(first, -4096)
+            a.mov(.at(.rax, links + EmittedData.pageOffset), first)
             a.mov(.rax, gs(CPUState.spillOffset(1)))
         }
         a.mov(first, gs(CPUState.ripOffset))
@@ -166,7 +172,7 @@ struct CommonCode {
         a.test(second, second)
         a.jcc(.z, miss, .near)
         a.mov(first, gs(CPUState.ripOffset))
-        if fillsLink { a.mov(second, gs(CPUState.spillOffset(0))) }
+        if fills != nil { a.mov(second, gs(CPUState.spillOffset(0))) }
         a.jmp(label, .near)
         return label
     }

@@ -24,12 +24,15 @@ enum EmittedData {
         var stamp: UInt64 = 0
         /// Its address.
         var target: UInt = 0
-        var unused: UInt64 = 0
+        /// RIP's page.
+        var page: UInt64 = 0
     }
 
     /// Of each kind, for reading and for writing: indices are 16 bits wide.
     static let slotCount = 1 << 15
     static let linkCount = 1 << 15
+    /// Links of all returns and indirect jumps, found by the target's address.
+    static let targetCount = 1 << 12
 
     // Distances from the state.
     static let slots = (MemoryLayout<CPUState>.stride + 64 + 63) & ~63
@@ -37,13 +40,15 @@ enum EmittedData {
     /// Indices of slots that are filled: of reading ones, then of writing ones.
     static let filledReads = links + linkCount * MemoryLayout<Link>.stride
     static let filledWrites = filledReads + slotCount * 2
-    static let end = filledWrites + slotCount * 2
+    static let targets = (filledWrites + slotCount * 2 + 63) & ~63
+    static let end = targets + targetCount * MemoryLayout<Link>.stride
 
     static func slot(_ index: Int) -> Int { slots + index * MemoryLayout<Slot>.stride }
     static func link(_ index: Int) -> Int { links + index * MemoryLayout<Link>.stride }
     static let lengthOffset = MemoryLayout<Slot>.offset(of: \.length) ?? 0
     static let deltaOffset = MemoryLayout<Slot>.offset(of: \.delta) ?? 0
     static let hostOffset = MemoryLayout<Slot>.offset(of: \.host) ?? 0
+    static let pageOffset = MemoryLayout<Link>.offset(of: \.page) ?? 0
     static let stampOffset = MemoryLayout<Link>.offset(of: \.stamp) ?? 0
     static let targetOffset = MemoryLayout<Link>.offset(of: \.target) ?? 0
 }

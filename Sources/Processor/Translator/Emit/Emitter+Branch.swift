@@ -139,16 +139,48 @@ extension Emitter {
         saveFlags()
         markAccess(step)
         assembler.mov(Homes.scratch.0, place)
-        checkTarget(step.offset)
-        let more = Int(truncatingIfNeeded: step.instruction.immediate & 0xFFFF)
-        assembler.lea(Homes.stackPointer, .at(Homes.stackPointer, 8 + more))
-        assembler.jmp(leaves.lookUp)
+        let more = 8 + Int(truncatingIfNeeded: step.instruction.immediate & 0xFFFF)
+        followAny(step, popping: more)
     }
 
     mutating func emitJumpIndirect(_ step: Superblock.Step) {
         loadTarget(step)
-        checkTarget(step.offset)
-        followIndirectly()
+        followAny(step, popping: 0)
+    }
+
+    /// Goes on at the RIP in the first scratch register, which many may be: by the link that its address leads to.
+    private mutating func followAny(_ step: Superblock.Step, popping: Int) {
+        let (first, second) = Homes.scratch
+        let miss = assembler.label(), isStale = assembler.label()
+        (held, flags.isInHost) = (nil, false)
+        if popping == 0 {
+            assembler.cmp(state(CPUState.exitRequestOffset), 0, .long)
+            assembler.jcc(.nz, miss, .near)
+        }
+        assembler.mov(second, first, .long)
+        assembler.and(second, EmittedData.targetCount - 1, .long)
+        assembler.shl(second, MemoryLayout<EmittedData.Link>.stride.trailingZeroBitCount, .long)
+        func field(_ offset: Int) -> Assembler.Memory { Assembler.Memory(second, EmittedData.targets + offset).in(.gs) }
+        assembler.cmp(first, field(0))
+        assembler.jcc(.nz, miss, .near)
+        assembler.mov(first, state(CPUState.linkStampOffset))
+        assembler.cmp(first, field(EmittedData.stampOffset))
+        assembler.jcc(.nz, isStale, .near)
+        assembler.mov(first, field(EmittedData.pageOffset))
+        assembler.mov(state(CPUState.codeBaseOffset), first)
+        if popping != 0 { assembler.lea(Homes.stackPointer, .at(Homes.stackPointer, popping)) }
+        assembler.jmp(field(EmittedData.targetOffset))
+        flags = .saved
+        later { emitter in
+            emitter.assembler.place(isStale)
+            emitter.assembler.mov(first, field(0))
+            emitter.assembler.place(miss)
+            emitter.checkTarget(step.offset)
+            if popping != 0 { emitter.assembler.lea(Homes.stackPointer, .at(Homes.stackPointer, popping)) }
+            emitter.assembler.mov(second, first, .long)
+            emitter.assembler.and(second, EmittedData.targetCount - 1, .long)
+            emitter.assembler.jmp(emitter.leaves.targetMiss)
+        }
     }
 
     mutating func emitCallIndirect(_ step: Superblock.Step) {

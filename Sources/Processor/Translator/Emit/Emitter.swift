@@ -65,6 +65,7 @@ struct Emitter {
         var boundary: Assembler.Label
         var lookUp: Assembler.Label
         var linkMiss: Assembler.Label
+        var targetMiss: Assembler.Label
         var interpret: Assembler.Label
         var readMiss: Assembler.Label
         var writeMiss: Assembler.Label
@@ -82,7 +83,8 @@ struct Emitter {
         func leaf(_ offset: Int) -> Assembler.Label { assembler.label(at: offset - position) }
         leaves = Leaves(
             cold: leaf(common.cold), boundary: leaf(common.boundary), lookUp: leaf(common.lookUp),
-            linkMiss: leaf(common.linkMiss), interpret: leaf(common.interpret), readMiss: leaf(common.readMiss),
+            linkMiss: leaf(common.linkMiss), targetMiss: leaf(common.targetMiss), interpret: leaf(common.interpret),
+            readMiss: leaf(common.readMiss),
             writeMiss: leaf(common.writeMiss))
         self.assembler = assembler
     }
