@@ -23,6 +23,8 @@ struct CommonCode {
     /// Calls a handler of the interpreter: the op in the second scratch register; in the first the instruction's offset in the page,
     /// with bit 16 set where it has to do with the status flags. Called; returns where the next instruction may follow.
     var interpret = 0
+    /// The same for `CPU.checkCrossing`.
+    var crossing = 0
 
     /// Why emitted code was left.
     enum Departure: UInt {
@@ -48,7 +50,8 @@ struct CommonCode {
         let targetMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: EmittedData.targets)
         let readLabel = CommonCode.writeMiss(&a, isWrite: false)
         let writeLabel = CommonCode.writeMiss(&a, isWrite: true)
-        let interpretLabel = CommonCode.writeInterpret(&a, out)
+        let interpretLabel = CommonCode.writeCall(&a, out, CPU.interpret)
+        let crossingLabel = CommonCode.writeCall(&a, out, CPU.checkCrossing)
         let code = a.finished()
         bytes = code.bytes
         enter = code.offset(of: enterLabel)
@@ -58,6 +61,7 @@ struct CommonCode {
         linkMiss = code.offset(of: linkMissLabel)
         targetMiss = code.offset(of: targetMissLabel)
         interpret = code.offset(of: interpretLabel)
+        crossing = code.offset(of: crossingLabel)
         readMiss = code.offset(of: readLabel)
         writeMiss = code.offset(of: writeLabel)
     }
@@ -179,7 +183,9 @@ struct CommonCode {
 
     // MARK: One instruction by the interpreter
 
-    private static func writeInterpret(_ a: inout Assembler, _ out: Assembler.Label) -> Assembler.Label {
+    private static func writeCall(
+        _ a: inout Assembler, _ out: Assembler.Label, _ function: HostCode.Function
+    ) -> Assembler.Label {
         let (first, second) = Homes.scratch
         let stopped = a.label()
         let label = a.here()
@@ -188,7 +194,7 @@ struct CommonCode {
         a.mov(.rsi, second)
         a.mov(.rdx, first)
         a.sub(.rsp, 8)
-        a.mov(.rax, unsafe unsafeBitCast(CPU.interpret, to: UInt.self))
+        a.mov(.rax, unsafe unsafeBitCast(function, to: UInt.self))
         a.call(.rax)
         a.add(.rsp, 8)
         a.test(.rax, .rax)

@@ -10,6 +10,8 @@ struct Superblock {
         /// As they were decoded.
         var bytes: [UInt8]
         var next: Int { offset + Int(instruction.length) }
+        /// Its last bytes are in the next page.
+        var crosses: Bool { next > 4096 }
     }
 
     /// Steps of which the last alone may transfer control.
@@ -40,9 +42,10 @@ struct Superblock {
         case translated
     }
 
-    /// Decodes from `entry` on, through what `known` says is worth it. `fetch` gives the bytes at an offset, at most 15 and none beyond the page, once it has seen to it
-    /// that stores to them will be noticed.
-    init?(entry: Int, mode: CodeMode, known: (Int) -> Known, fetch: (Int) -> [UInt8]) {
+    /// Decodes from `entry` on, through what `known` says is worth it. `fetch` gives the bytes at an offset, at most 15 and none
+    /// beyond the page, once it has seen to it that stores to them will be noticed; `beyond` the first bytes of the next page, if
+    /// they are known.
+    init?(entry: Int, mode: CodeMode, known: (Int) -> Known, fetch: (Int) -> [UInt8], beyond: (Int) -> [UInt8]) {
         self.entry = entry
         self.mode = mode
         var steps: [Int: Step] = [:]
@@ -51,8 +54,13 @@ struct Superblock {
         while let start = work.popLast() {
             var offset = start
             while offset < 4096, steps[offset] == nil, steps.count < Superblock.limit {
-                let bytes = fetch(offset)
-                guard let instruction = unsafe bytes.withUnsafeBytes({ unsafe try? mode.decode($0) }) else { break }
+                var bytes = fetch(offset)
+                var decoded = unsafe bytes.withUnsafeBytes { unsafe try? mode.decode($0) }
+                if decoded == nil, bytes.count < 15 {
+                    bytes += beyond(15 - bytes.count)
+                    decoded = unsafe bytes.withUnsafeBytes { unsafe try? mode.decode($0) }
+                }
+                guard let instruction = decoded else { break }
                 let step = Step(
                     instruction: instruction, offset: offset, bytes: Array(bytes.prefix(Int(instruction.length))))
                 steps[offset] = step

@@ -35,5 +35,13 @@ import X86
         return unsafe UInt(bitPattern: ops + count - 2)
     }
 
+    /// The address of what is known of an instruction's second page.
+    func add(_ crossing: CrossingCode) -> UInt? {
+        guard let ops = unsafe ops, count < TranslatedOps.capacity - 1 else { return nil }
+        unsafe UnsafeMutableRawPointer(ops + count).storeBytes(of: crossing, as: CrossingCode.self)
+        count += 1
+        return unsafe UInt(bitPattern: ops + count - 1)
+    }
+
     func removeAll() { count = 0 }
 }

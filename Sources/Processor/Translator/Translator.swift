@@ -82,10 +82,20 @@ import X86
         let page = unsafe page(address, block.block.records, block.block.page)
         settle(page, processor)
         var lines: UInt64 = 0
-        let decoded = Superblock(entry: entry, mode: mode, known: { known(address + UInt($0)) }) { offset in
-            lines |= PageRecords.lines(at: offset, count: min(15, 4096 - offset))
-            return page.fetch(offset, processor)
-        }
+        let following = processor.followingCode()
+        let decoded = Superblock(
+            entry: entry, mode: mode, known: { known(address + UInt($0)) },
+            fetch: { offset in
+                lines |= PageRecords.lines(at: offset, count: min(15, 4096 - offset))
+                return page.fetch(offset, processor)
+            },
+            beyond: { count in
+                guard let following else { return [] }
+                // SAFETY: the guest's page, of which more than 15 bytes are never taken.
+                return unsafe Array(
+                    UnsafeRawBufferPointer(
+                        start: UnsafeRawPointer(bitPattern: following).unsafelyUnwrapped, count: count))
+            })
         guard let superblock = decoded, superblock.isWorthwhile else { return false }
         var emitter = Emitter(
             superblock, at: cache.used, common, firstSlot: usedSlots, firstLink: usedLinks,
@@ -95,6 +105,11 @@ import X86
         let code = emitter.assembler.finished()
         let start = cache.used
         var bytes = code.bytes
+        for (place, step) in emitter.crossings {
+            guard let following, let record = ops.add(CrossingCode(following, step)) else { return false }
+            let end = code.offset(of: place)
+            for index in 0..<8 { bytes[end - 8 + index] = UInt8(truncatingIfNeeded: record >> UInt(8 * index)) }
+        }
         for (place, instruction) in emitter.interpreted {
             guard let op = ops.add(instruction, mode) else { return false }
             let end = code.offset(of: place)

@@ -70,7 +70,7 @@ extension CPU {
     }
 
     /// Whether a block that the look-up has found is translated, and true to memory.
-    static let revalidate: @convention(c) (UInt, UInt, UInt) -> UInt = { cpu, block, _ in
+    static let revalidate: HostCode.Function = { cpu, block, _ in
         let processor = CPU(cpu).processor
         // RIP is that of the block; no instruction is under way.
         processor.underWay.isExecuting = false
@@ -78,7 +78,7 @@ extension CPU {
         return processor.holds(BlockReference(block)) ? 1 : 0
     }
 
-    static let interpret: @convention(c) (UInt, UInt, UInt) -> UInt = { CPU($0).interpret($1, $2) }
+    static let interpret: HostCode.Function = { CPU($0).interpret($1, $2) }
 
     /// Executes one instruction for emitted code; other than 0: emitted code is to be left, `state.stop` says why.
     private func interpret(_ op: UInt, _ offsetAndFlags: UInt) -> UInt {

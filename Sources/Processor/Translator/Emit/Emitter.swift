@@ -57,6 +57,8 @@ struct Emitter {
     private var outOfLine: [(inout Emitter) -> Void] = []
     /// Instructions that the interpreter's handlers execute: a reference to the op's address, and the instruction.
     private(set) var interpreted: [(place: Assembler.Label, instruction: Instruction)] = []
+    /// Instructions that go on in the next page: a reference to the address of what is known of it, and the step.
+    private(set) var crossings: [(place: Assembler.Label, step: Superblock.Step)] = []
     /// Accesses to guest memory: a label in front of each instruction that makes one, and the way out at its instruction.
     private(set) var accesses: [(label: Assembler.Label, wayOut: Assembler.Label)] = []
 
@@ -67,6 +69,7 @@ struct Emitter {
         var linkMiss: Assembler.Label
         var targetMiss: Assembler.Label
         var interpret: Assembler.Label
+        var crossing: Assembler.Label
         var readMiss: Assembler.Label
         var writeMiss: Assembler.Label
     }
@@ -84,6 +87,7 @@ struct Emitter {
         leaves = Leaves(
             cold: leaf(common.cold), boundary: leaf(common.boundary), lookUp: leaf(common.lookUp),
             linkMiss: leaf(common.linkMiss), targetMiss: leaf(common.targetMiss), interpret: leaf(common.interpret),
+            crossing: leaf(common.crossing),
             readMiss: leaf(common.readMiss),
             writeMiss: leaf(common.writeMiss))
         self.assembler = assembler
@@ -164,6 +168,7 @@ struct Emitter {
     }
 
     private mutating func emit(_ step: Superblock.Step) {
+        if step.crosses { emitCrossing(step) }
         let kind = InstructionKind(step, superblock.mode)
         if counts {
             if case .cold = kind {} else { countInstruction() }
@@ -209,6 +214,16 @@ struct Emitter {
     /// The next host instruction makes the guest instruction's access.
     mutating func markAccess(_ step: Superblock.Step) {
         accesses.append((assembler.here(), coldExit(step.offset)))
+    }
+
+    /// Looks whether an instruction goes on in the page, and with the bytes, that it was translated with; leaves if not.
+    private mutating func emitCrossing(_ step: Superblock.Step) {
+        saveFlags()
+        assembler.mov(Homes.scratch.1, UInt.max >> 1)
+        crossings.append((assembler.here(), step))
+        assembler.mov(Homes.scratch.0, step.offset, .long)
+        assembler.call(leaves.crossing)
+        (held, flags) = (nil, .saved)
     }
 
     /// Calls the interpreter for one instruction.
