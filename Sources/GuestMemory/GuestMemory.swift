@@ -67,15 +67,22 @@ internal import Glibc
         return unsafe [UInt8](UnsafeRawBufferPointer(start: source, count: count))
     }
 
-    /// The little-endian integer at `offset`. Aligned to its size it is loaded in one piece.
+    /// The little-endian integer at `offset`. Aligned to its size, up to 8 bytes, it is loaded in one piece, and then as strongly
+    /// as any `ordering` asks.
     public func load<T: FixedWidthInteger & BitwiseCopyable>(
         _ type: T.Type = T.self, at offset: UInt64, ordering: LoadOrdering = .relaxed
     ) throws(Failure) -> T {
         let source = unsafe try place(offset, MemoryLayout<T>.size)
-        if let word = unsafe SharedWord(source, size: MemoryLayout<T>.size) {
-            return T(littleEndian: T(truncatingIfNeeded: word.load(ordering)))
+        func load<W: AtomicInteger>(_: W.Type) -> T {
+            T(littleEndian: T(truncatingIfNeeded: unsafe AtomicPlace<W>(source).load()))
         }
-        return unsafe T(littleEndian: source.loadUnaligned(as: T.self))
+        switch unsafe GuestMemory.wordSize(T.self, at: source) {
+        case 1: return load(UInt8.self)
+        case 2: return load(UInt16.self)
+        case 4: return load(UInt32.self)
+        case 8: return load(UInt64.self)
+        default: return unsafe T(littleEndian: source.loadUnaligned(as: T.self))
+        }
     }
 
     /// Stores `value` little-endian at `offset`. Aligned to its size it is stored in one piece.
@@ -83,11 +90,23 @@ internal import Glibc
         _ value: T, at offset: UInt64, ordering: StoreOrdering = .relaxed
     ) throws(Failure) {
         let target = unsafe try place(offset, MemoryLayout<T>.size)
-        if let word = unsafe SharedWord(target, size: MemoryLayout<T>.size) {
-            word.store(UInt64(truncatingIfNeeded: value.littleEndian), ordering)
-        } else {
-            unsafe target.storeBytes(of: value.littleEndian, as: T.self)
+        func store<W: AtomicInteger>(_: W.Type) {
+            let place = unsafe AtomicPlace<W>(target), word = W(truncatingIfNeeded: value.littleEndian)
+            if ordering == .sequentiallyConsistent { place.storeInOrder(word) } else { place.store(word) }
         }
+        switch unsafe GuestMemory.wordSize(T.self, at: target) {
+        case 1: store(UInt8.self)
+        case 2: store(UInt16.self)
+        case 4: store(UInt32.self)
+        case 8: store(UInt64.self)
+        default: unsafe target.storeBytes(of: value.littleEndian, as: T.self)
+        }
+    }
+
+    /// The size of an integer that an access can reach in one piece; nil where it can't.
+    private static func wordSize<T: BitwiseCopyable>(_: T.Type, at place: UnsafeMutableRawPointer) -> Int? {
+        let size = MemoryLayout<T>.size
+        return size <= 8 && UInt(bitPattern: place) & UInt(size - 1) == 0 ? size : nil
     }
 
     /// What lies from `offset` on, and nothing else.

@@ -1,3 +1,5 @@
+import GuestMemory
+
 /// The widths that integer instructions come in: UInt8, UInt16, UInt32, UInt64.
 protocol OperandWidth: FixedWidthInteger & UnsignedInteger & BitwiseCopyable & AtomicInteger {
     associatedtype Signed: FixedWidthInteger & SignedInteger & BitwiseCopyable
