@@ -159,3 +159,21 @@ final class TestMachine: Sendable {
         }
     }
 }
+
+extension TestMachine {
+    /// A machine with the code of some source, which `prelude.inc` precedes.
+    convenience init(
+        _ hypervisor: Hypervisor, _ mode: EntryMode = .long, source: String,
+        prepare: (borrowing VirtualMachine) throws -> Void = { _ in }
+    ) throws {
+        let bits = mode == .long ? 64 : mode == .protected ? 32 : 16
+        let code = try Assembler.assemble("bits \(bits)\norg 0x1000\n\(source)")
+        try self.init(hypervisor, mode, code.bytes, prepare: prepare)
+    }
+}
+
+/// Nothing that was expected.
+struct Unexpected: Error, CustomStringConvertible {
+    let description: String
+    init(_ exit: borrowing Exit) { description = "exit \(exit.reason) \(exit.rawBytes)" }
+}

@@ -59,7 +59,7 @@ enum Evidence {
         ExtensionTests/whatIsNotInTheTableReadsZero CHECK_EXTENSION_VM
         ExtensionTests/whatBothOfferReadsAsOnTheKernel NR_VCPUS MAX_VCPUS NOP_IO_DELAY SYSTEM_EVENT_DATA
         ExtensionTests/nothingButTheTableCanBeEnabled ENABLE_CAP ENABLE_CAP_VM
-        InteractionTests/aKickFromAnotherThreadEndsAnEndlessLoop IMMEDIATE_EXIT
+        KickTests/aKickFromAnotherThreadEndsAnEndlessLoop IMMEDIATE_EXIT
         OptInTests/registersAreSynchronisedInTheRunArea SYNC_REGS
         EndpointVirtualCPUTests/creation MAX_VCPU_ID
         IntegerArgumentTests/everyBitCounts MMU_SHADOW_CACHE_CONTROL
@@ -69,14 +69,14 @@ enum Evidence {
         StateTests/slotsAreChecked USER_MEMORY JOIN_MEMORY_REGIONS_WORKS
         EndpointMemoryTests/secondForm USER_MEMORY2
         EndpointMemoryTests/slotsAreChecked NR_MEMSLOTS
-        InteractionTests/aReadOnlySlotIsReadAndItsWritesAreExits READONLY_MEM
-        InteractionTests/slotMemoryWhoseFileIsTruncatedIsEFAULT SYNC_MMU
-        InteractionTests/aSlotThatIsRemovedWhileTheGuestReadsItBecomesMMIO DESTROY_MEMORY_REGION_WORKS
+        MemorySlotTests/aReadOnlySlotIsReadAndItsWritesAreExits READONLY_MEM
+        MissingMemoryTests/slotMemoryWhoseFileIsTruncatedIsEFAULT SYNC_MMU
+        MemorySlotTests/aSlotThatIsRemovedWhileTheGuestReadsItBecomesMMIO DESTROY_MEMORY_REGION_WORKS
         ExitWalkTests/memoryThatGoesIsAnExitBesideEFAULT MEMORY_FAULT_INFO
         EndpointDeviceTests/controllersBeforeVCPUs SET_TSS_ADDR
-        InteractionTests/theIdentityMapIsTooLateOnceThereIsACPU SET_IDENTITY_MAP_ADDR
+        BadArgumentTests/theIdentityMapIsTooLateOnceThereIsACPU SET_IDENTITY_MAP_ADDR
         OptInTests/writesAreCoalesced COALESCED_MMIO COALESCED_PIO
-        InteractionTests/theManualDirtyLogIsClearedByPage MANUAL_DIRTY_LOG_PROTECT2
+        DirtyLogTests/theManualDirtyLogIsClearedByPage MANUAL_DIRTY_LOG_PROTECT2
         OptInTests/linesMessagesAndEventDescriptorsInterruptAHaltedProcessor IRQCHIP IRQ_ROUTING SIGNAL_MSI IRQFD
         RarerRequestTests/theTimerInItsOlderForms PIT REINJECT_CONTROL
         StateTests/interruptControllersAndTimersComeBack PIT2 PIT_STATE2 IRQ_INJECT_STATUS
@@ -118,12 +118,12 @@ enum Evidence {
         GET_MSRS@system GET_DEVICE_ATTR@system HAS_DEVICE_ATTR@system
         EndpointVirtualCPUTests/creation CREATE_VCPU
         IntegerArgumentTests/everyBitCounts SET_NR_MMU_PAGES
-        InteractionTests/theDirtyLogIsExact GET_DIRTY_LOG
+        DirtyLogTests/theDirtyLogIsExact GET_DIRTY_LOG
         StateTests/slotsAreChecked SET_USER_MEMORY_REGION
         EndpointMemoryTests/secondForm SET_USER_MEMORY_REGION2
         EndpointDeviceTests/controllersBeforeVCPUs SET_TSS_ADDR
-        InteractionTests/theIdentityMapIsTooLateOnceThereIsACPU SET_IDENTITY_MAP_ADDR
-        InteractionTests/theManualDirtyLogIsClearedByPage CLEAR_DIRTY_LOG
+        BadArgumentTests/theIdentityMapIsTooLateOnceThereIsACPU SET_IDENTITY_MAP_ADDR
+        DirtyLogTests/theManualDirtyLogIsClearedByPage CLEAR_DIRTY_LOG
         OptInTests/theDirtyRingTellsOfEachPageOnce RESET_DIRTY_RINGS
         OptInTests/linesMessagesAndEventDescriptorsInterruptAHaltedProcessor CREATE_IRQCHIP IRQ_LINE SET_GSI_ROUTING IRQFD
         SIGNAL_MSI
