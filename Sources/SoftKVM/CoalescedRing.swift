@@ -10,22 +10,20 @@ internal import Synchronization
     /// (4096 − 8) ÷ 24.
     static let capacity: UInt32 = 170
 
-    private struct Zone: Equatable {
-        var bus: IOBus
-        var address: UInt64
-        var size: UInt32
+    private struct Zones {
+        var memory = CoalescedZones()
+        var port = CoalescedZones()
 
-        func contains(_ bus: IOBus, _ start: UInt64, _ length: Int) -> Bool {
-            let (end, overflow) = start.addingReportingOverflow(UInt64(length))
-            let (limit, wraps) = address.addingReportingOverflow(UInt64(size))
-            return bus == self.bus && !overflow && start >= address && (wraps || end <= limit)
+        subscript(bus: IOBus) -> CoalescedZones {
+            get { bus == .port ? port : memory }
+            _modify { if bus == .port { yield &port } else { yield &memory } }
         }
     }
 
     // SAFETY: the ring's page, which lives as long as the VM's `RunAreas`. Clients write its two indices at any time:
     // each is read once and checked before it is used.
     private let page: UnsafeMutableRawPointer
-    private let zones = Lock<[Zone]>([])
+    private let zones = Lock(Zones())
     private let count = Atomic<Int>(0)
 
     init(_ page: UnsafeMutableRawPointer) { unsafe self.page = page }
@@ -35,14 +33,15 @@ internal import Synchronization
         let record = Record(try argument.loadBytes(16))
         let kind: UInt32 = record.load(12)
         guard kind <= 1 else { throw .invalidArgument }
-        let zone = Zone(bus: kind == 1 ? .port : .memory, address: record.load(0), size: record.load(8))
-        zones.withLock { zones in
+        let bus: IOBus = kind == 1 ? .port : .memory
+        let address: UInt64 = record.load(0), size: UInt32 = record.load(8)
+        try zones.withLock { zones throws(Errno) in
             if register {
-                zones.append(zone)
+                try zones[bus].insert(address, size: UInt64(size))
             } else {
-                zones.removeAll { $0.contains(zone.bus, zone.address, Int(zone.size)) }
+                zones[bus].remove(address, size: UInt64(size))
             }
-            count.store(zones.count, ordering: .relaxed)
+            count.store(zones.memory.count + zones.port.count, ordering: .relaxed)
         }
     }
 
@@ -50,7 +49,7 @@ internal import Synchronization
     func write(_ bus: IOBus, _ address: UInt64, size: Int, value: UInt64) -> Bool {
         if count.load(ordering: .relaxed) == 0 { return false }
         return zones.withLock { zones in
-            guard zones.contains(where: { $0.contains(bus, address, size) }) else { return false }
+            guard zones[bus].contains(address, size: UInt64(size)) else { return false }
             let first = unsafe page.load(fromByteOffset: 0, as: UInt32.self)
             let last = unsafe page.load(fromByteOffset: 4, as: UInt32.self)
             // One entry stays free: a ring that is full is not one that is empty.

@@ -66,6 +66,57 @@ struct CoalescedRingTests {
         }
     }
 
+    // MARK: Zones
+
+    /// Each bus has room for a thousand; which of them holds a write is found at both ends and between them.
+    @Test(arguments: hypervisors)
+    func eachBusHasRoomForAThousandZones(_ hypervisor: Hypervisor) throws {
+        let machine = try TestMachine(
+            hypervisor,
+            source: """
+                mov dx, 0x100
+                out dx, al
+                mov dx, 0x8cb
+                out dx, al
+                mov ebx, 0xd0000000
+                mov [rbx], ecx
+                mov [rbx + 999 * 16], ecx
+                mov [rbx + 500 * 16], ecx
+                mov [rbx + 500 * 16 + 4], ecx
+                """)
+        for number in UInt64(0)..<1000 {
+            try machine.machine.coalesce(.memory(0xd000_0000 + number * 16), size: 4)
+            try machine.machine.coalesce(.port(0x100 + UInt16(number) * 2), size: 1)
+        }
+        for _ in 0..<2 {
+            #expect(throws: KVMError.failed(.registerCoalescedMMIO, .noSpace)) {
+                try machine.machine.coalesce(.memory(0xe000_0000), size: 4)
+            }
+            #expect(throws: KVMError.failed(.registerCoalescedMMIO, .noSpace)) {
+                try machine.machine.coalesce(.port(0), size: 1)
+            }
+            // What goes makes room for another.
+            try machine.machine.stopCoalescing(.memory(0xd000_0000 + 600 * 16), size: 4)
+            try machine.machine.coalesce(.memory(0xd000_0000 + 600 * 16), size: 4)
+            try machine.machine.stopCoalescing(.port(0x300), size: 1)
+            try machine.machine.coalesce(.port(0x300), size: 1)
+        }
+        var cpu = try machine.makeCPU()
+        try cpu.run()
+        // Between zones, of ports and of memory.
+        do {
+            guard case .portOut(let out) = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(out.port == 0x8cb)
+        }
+        try cpu.run()
+        do {
+            guard case .mmioWrite(let write) = cpu.exit else { throw Unexpected(cpu.exit) }
+            #expect(write.address == 0xd000_0000 + 500 * 16 + 4)
+        }
+        let places: [UInt64] = [0x100, 0xd000_0000, 0xd000_0000 + 999 * 16, 0xd000_0000 + 500 * 16]
+        #expect(cpu.coalescedWrites().map(\.phys_addr) == places)
+    }
+
     // MARK: struct kvm_coalesced_mmio_ring, at page 2 of the run area
 
     private func indices(of cpu: borrowing VirtualCPU) -> [UInt32] {
