@@ -10,12 +10,12 @@ internal import Synchronization
 @safe final class EventLoop: @unchecked Sendable {
     private struct Source {
         var descriptor: Int32
-        var token: UInt64
         var handler: @Sendable () -> Void
     }
 
     private struct Wait {
-        var sources: [Source] = []
+        /// By their tokens.
+        var sources: [UInt64: Source] = [:]
         /// What the thread sleeps until; nil: for ever.
         var until: UInt64?
     }
@@ -23,6 +23,10 @@ internal import Synchronization
     /// A pipe that makes the thread look again.
     private let awake: Int32
     private let wakeUp: Int32
+    /// The pipe and the sources' descriptors.
+    private let watched: ReadinessSet
+    /// The pipe's token; sources have others.
+    private static let pipe: UInt64 = 0
     // SAFETY: both are written once, in `start`, before the thread exists; the thread is joined once, in `end`.
     private var chipset: Chipset?
     private var thread: pthread_t?
@@ -39,6 +43,7 @@ internal import Synchronization
     /// - Throws: the errno of what could not be made.
     init(stoodStill: @escaping @Sendable () -> Void) throws(Errno) {
         self.stoodStill = stoodStill
+        watched = try ReadinessSet()
         var ends = InlineArray<2, Int32>(repeating: -1)
         var span = ends.mutableSpan
         let made = unsafe span.withUnsafeMutableBufferPointer { buffer in
@@ -48,6 +53,7 @@ internal import Synchronization
         guard made else { throw Errno(rawValue: errno) }
         awake = PrivateDescriptor.moved(ends[0])
         wakeUp = PrivateDescriptor.moved(ends[1])
+        try watched.add(awake, token: EventLoop.pipe)
     }
 
     deinit {
@@ -89,16 +95,21 @@ internal import Synchronization
         _ = unsafe write(wakeUp, &byte, 1)
     }
 
-    /// Calls `handler` on the loop's thread whenever `descriptor` is readable.
-    func add(_ descriptor: Int32, token: UInt64, _ handler: @escaping @Sendable () -> Void) {
-        wait.withLock { $0.sources.append(Source(descriptor: descriptor, token: token, handler: handler)) }
-        rouse()
+    /// Calls `handler` on the loop's thread whenever `descriptor` is readable. It stays open until it is removed.
+    /// - Throws: ENOSPC or ENOMEM where the host has no room to watch it.
+    func add(_ descriptor: Int32, token: UInt64, _ handler: @escaping @Sendable () -> Void) throws(Errno) {
+        try wait.withLock { wait throws(Errno) in
+            try watched.add(descriptor, token: token)
+            wait.sources[token] = Source(descriptor: descriptor, handler: handler)
+        }
     }
 
     /// When this returns the handler does not run and will not run again. Not from inside a handler.
     func remove(token: UInt64) {
-        wait.withLock { wait in wait.sources.removeAll { $0.token == token } }
-        rouse()
+        wait.withLock { wait in
+            guard let source = wait.sources.removeValue(forKey: token) else { return }
+            watched.remove(source.descriptor)
+        }
     }
 
     /// The chipset's next deadline may be earlier than what the thread sleeps until.
@@ -112,22 +123,11 @@ internal import Synchronization
     }
 
     fileprivate func run() {
-        var polled: [pollfd] = []
-        var tokens: [UInt64] = []
         while !ending.load(ordering: .acquiring) {
-            polled.removeAll(keepingCapacity: true)
-            tokens.removeAll(keepingCapacity: true)
-            polled.append(pollfd(fd: awake, events: Int16(POLLIN), revents: 0))
             // What the last sleep was for counts no more: whoever changes the deadline from here on writes to the pipe.
             wait.withLock { $0.until = nil }
             let deadline = chipset?.nextDeadline
-            wait.withLock { wait in
-                for source in wait.sources {
-                    polled.append(pollfd(fd: source.descriptor, events: Int16(POLLIN), revents: 0))
-                    tokens.append(source.token)
-                }
-                wait.until = deadline
-            }
+            wait.withLock { $0.until = deadline }
             // A deadline that was made earlier since then has written to the pipe.
             let now = HostClock.now
             if let deadline, deadline <= now {
@@ -135,28 +135,16 @@ internal import Synchronization
                 chipset?.advance(to: now)
                 continue
             }
-            sleep(&polled, deadline.map { $0 - now })
-            if polled[0].revents != 0 {
-                var sink: UInt64 = 0
-                _ = unsafe read(awake, &sink, 8)
-                // After the read, which would take away the byte of who comes in between.
-                woken.store(false, ordering: .sequentiallyConsistent)
+            watched.wait(nanoseconds: deadline.map { $0 - now }) { token in
+                if token == EventLoop.pipe {
+                    var sink: UInt64 = 0
+                    _ = unsafe read(awake, &sink, 8)
+                    // After the read, which would take away the byte of who comes in between.
+                    woken.store(false, ordering: .sequentiallyConsistent)
+                } else {
+                    wait.withLock { $0.sources[token]?.handler() }
+                }
             }
-            for (index, token) in tokens.enumerated() where polled[index + 1].revents & Int16(POLLIN) != 0 {
-                wait.withLock { wait in wait.sources.first { $0.token == token }?.handler() }
-            }
-        }
-    }
-
-    private func sleep(_ polled: inout [pollfd], _ nanoseconds: UInt64?) {
-        let count = nfds_t(polled.count)
-        if let nanoseconds {
-            var time = timespec()
-            time.tv_sec = Int(truncatingIfNeeded: min(nanoseconds / 1_000_000_000, 1_000_000))
-            time.tv_nsec = Int(nanoseconds % 1_000_000_000)
-            _ = unsafe ppoll(&polled, count, &time, nil)
-        } else {
-            _ = unsafe ppoll(&polled, count, nil, nil)
         }
     }
 }

@@ -58,13 +58,19 @@ final class IRQFDs: Sendable {
             chipset.watchEndOfInterrupt(gsi, true)
         }
         let chipset = chipset
-        loop.add(event.descriptor, token: token) {
-            guard event.drain() != 0 else { return }
-            if resample == nil {
-                chipset.pulse(gsi)
-            } else {
-                chipset.setLine(gsi, level: true, source: source)
+        do throws(Errno) {
+            try loop.add(event.descriptor, token: token) {
+                guard event.drain() != 0 else { return }
+                if resample == nil {
+                    chipset.pulse(gsi)
+                } else {
+                    chipset.setLine(gsi, level: true, source: source)
+                }
             }
+        } catch {
+            entries.withLock { $0[event.identity] = nil }
+            end(entry)
+            throw error
         }
     }
 
@@ -74,13 +80,17 @@ final class IRQFDs: Sendable {
             guard entries[identity]?.gsi == gsi else { return nil }
             return entries.removeValue(forKey: identity)
         }
-        guard let removed else { return }
-        loop.remove(token: removed.token)
-        guard let resample = removed.resample else { return }
+        if let removed { end(removed) }
+    }
+
+    /// It is in the list no longer.
+    private func end(_ entry: Entry) {
+        loop.remove(token: entry.token)
+        guard let resample = entry.resample else { return }
         // The line is all of theirs together: it stays as it is until the last one goes.
-        guard resamplers.remove(gsi, resample) else { return }
-        chipset.watchEndOfInterrupt(gsi, false)
-        chipset.setLine(gsi, level: false, source: .resampler)
+        guard resamplers.remove(entry.gsi, resample) else { return }
+        chipset.watchEndOfInterrupt(entry.gsi, false)
+        chipset.setLine(entry.gsi, level: false, source: .resampler)
     }
 }
 
