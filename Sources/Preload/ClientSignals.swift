@@ -199,11 +199,17 @@ internal import Synchronization
         let error = errno
         defer { errno = error }
         guard let information = unsafe information, let raw = unsafe raw else { return }
-        // Of an instruction, and not sent.
-        let isFault = unsafe SignalMask.faults & 1 << UInt64(signal - 1) != 0 && information.pointee.si_code > 0
+        let isFault = unsafe ClientSignals.isFault(signal, information)
         let context = unsafe raw.assumingMemoryBound(to: ucontext_t.self)
         if !isFault, let thread = ThreadSignals.ifPresent, unsafe thread.putOff(signal, information, context) { return }
         unsafe ClientSignals.shared.deliver(signal, information, raw)
+    }
+
+    /// Of an instruction: not sent, and no news of bad memory that nobody has touched yet.
+    private static func isFault(_ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>) -> Bool {
+        let code = unsafe information.pointee.si_code
+        return SignalMask.faults & 1 << UInt64(signal - 1) != 0 && code > 0
+            && !(signal == SIGBUS && code == BUS_MCEERR_AO)
     }
 
     private func deliver(
@@ -215,10 +221,12 @@ internal import Synchronization
             unsafe handlers[Int(signal)].store(0, ordering: .sequentiallyConsistent)
         }
         guard address > 1 else {
+            let isFault = unsafe ClientSignals.isFault(signal, information)
+            if address == 1, !isFault { return }
             // The default action, by the kernel: when the access is made again for a fault, at once for what was sent.
             var byDefault = sigaction()
             _ = unsafe next.action(signal, &byDefault, nil)
-            if unsafe information.pointee.si_code <= 0 || signal != SIGSEGV && signal != SIGBUS {
+            if !isFault || signal != SIGSEGV && signal != SIGBUS {
                 _ = next.system(
                     SystemCall.queueSignal, UInt(getpid()), UInt(gettid()), UInt(signal),
                     UInt(bitPattern: information))

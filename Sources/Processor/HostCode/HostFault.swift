@@ -118,7 +118,8 @@ enum HostFault {
         _ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>?, _ raw: UnsafeMutableRawPointer?
     ) {
         let process = Process.shared
-        if let information = unsafe information, let raw = unsafe raw,
+        let isSent = unsafe isSent(signal, information)
+        if !isSent, let information = unsafe information, let raw = unsafe raw,
             let context = unsafe pthread_getspecific(process.key)?.assumingMemoryBound(to: Context.self),
             unsafe context.pointee.stackPointer != 0
         {
@@ -138,20 +139,29 @@ enum HostFault {
                 return
             }
         }
-        unsafe passOn(signal, information, raw, process.former[signal == SIGSEGV ? 0 : 1])
+        unsafe passOn(signal, isSent, information, raw, process.former[signal == SIGSEGV ? 0 : 1])
+    }
+
+    /// No access of this thread's: sent by a process or a timer, whose data lie where `si_addr` would, or news of bad memory
+    /// that nobody has touched yet. See sigaction(2).
+    private static func isSent(_ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>?) -> Bool {
+        guard let code = unsafe information?.pointee.si_code else { return true }
+        return code <= 0 || signal == SIGBUS && code == BUS_MCEERR_AO
     }
 
     /// Not ours: what was installed before us has it.
     private static func passOn(
-        _ signal: Int32, _ information: UnsafeMutablePointer<siginfo_t>?, _ raw: UnsafeMutableRawPointer?,
-        _ former: sigaction
+        _ signal: Int32, _ isSent: Bool, _ information: UnsafeMutablePointer<siginfo_t>?,
+        _ raw: UnsafeMutableRawPointer?, _ former: sigaction
     ) {
         let handler = unsafe unsafeBitCast(former.__sigaction_handler.sa_handler, to: Int.self)
+        if handler == 1, isSent { return }
         if handler == 0 || handler == 1 {
-            // The default: the access is made again and ends the process as it would have.
+            // The default, which a fault that is to be ignored has too: the access is made again and ends the process.
             var action = former
             unsafe action.__sigaction_handler.sa_handler = nil
             unsafe sigaction(signal, &action, nil)
+            if isSent { raise(signal) }
         } else if former.sa_flags & SA_SIGINFO != 0 {
             unsafe former.__sigaction_handler.sa_sigaction(signal, information, raw)
         } else {

@@ -6,8 +6,8 @@
 static volatile sig_atomic_t served;
 static void serve(int number) { served = number; }
 
-// Which signal ends a child that is sent one with the default action, which its vCPU's mask lets through.
-static int end_by(int number) {
+// Which signal ends a child that is sent one, which its vCPU's mask lets through: with the default action, or ignored.
+static int end_by(int number, void (*action)(int)) {
     fflush(stdout);
     pid_t pid = fork();
     CHECK(pid >= 0);
@@ -18,6 +18,7 @@ static int end_by(int number) {
         make_cpu(&m);
         struct { struct kvm_signal_mask mask; uint64_t set; } __attribute__((packed)) mask = {{.len = 8}, 0};
         CHECK(ioctl(m.cpu, KVM_SET_SIGNAL_MASK, &mask) == 0);
+        CHECK(signal(number, action) != SIG_ERR);
         CHECK(kill(getpid(), number) == 0);
         _exit(1);
     }
@@ -35,8 +36,12 @@ int main(void) {
     CHECK(sigaction(SIGUSR1, NULL, &now) == 0 && now.sa_handler == SIG_DFL);
     CHECK(signal(SIGUSR1, SIG_IGN) == SIG_DFL && signal(SIGUSR1, SIG_DFL) == SIG_IGN);
     printf("served once\n");
-    printf("ended by %d %d %d\n", end_by(SIGSEGV), end_by(SIGBUS), end_by(SIGTERM));
+    for (int ignores = 0; ignores < 2; ignores++) {
+        void (*action)(int) = ignores ? SIG_IGN : SIG_DFL;
+        printf("ended by %d %d %d\n", end_by(SIGSEGV, action), end_by(SIGBUS, action), end_by(SIGTERM, action));
+    }
     return 0;
 }
 // expect: served once
 // expect: ended by 11 7 15
+// expect: ended by 0 0 0
