@@ -139,6 +139,26 @@ import X86
         #expect(try machine.stack(5, size: 4)[1] == SystemMachine.code + 11)
     }
 
+    /// CALL pushes oldSS:oldESP through a 32-bit gate and oldSS:oldSP through a 16-bit one, whatever the caller's stack is: here
+    /// one of 16 bits, from which the parameter comes.
+    @Test(arguments: [(4, 0xEC, 0x1234_5FF8), (2, 0xE4, 0x5FF8)] as [(Int, UInt64, UInt64)])
+    func callGateSavesTheStackPointerByItsSize(size: Int, access: UInt64, saved: UInt64) throws {
+        let machine = try SystemMachine.protected([0x9A, 0, 0, 0, 0, 0x4B, 0], cpl: 3)
+        // To 2_E000h, or to E000h, with one parameter.
+        try machine.setDescriptor(SystemMachine.free, 0x0002_0001_0008_E000 | access << 40)
+        try machine.memory.store(UInt8(0xF4), at: size == 4 ? 0x2_E000 : 0xE000)
+        try machine.memory.store(0x5566_7788 as UInt32, at: 0x5FF8)
+        machine.state.segments[2].attributes &= ~SegmentRegister.big
+        machine.state.segments[2].limit = 0xFFFF
+        machine.state.registers[4] = 0x1234_5FF8
+        machine.processor.stateChanged()
+        try #require(machine.processor.run() == .halted)
+        #expect(machine.state.cpl == 0 && machine.state.rip & 0xFFFF == 0xE001)
+        let mask: UInt64 = size == 4 ? 0xFFFF_FFFF : 0xFFFF
+        let frame = [(SystemMachine.code + 7) & mask, 0x23, 0x5566_7788 & mask, saved, 0x2B]
+        #expect(try machine.stack(5, size: size) == frame)
+    }
+
     @Test func farJumpToDataIsGP() throws {
         let machine = try SystemMachine.protected([0xEA, 0, 0, 0, 0, 0x18, 0])
         #expect(try machine.runToVector() == 13)
@@ -218,6 +238,32 @@ import X86
         try machine.memory.store(UInt32(0xF8), at: 0x9000 + 0x54)  // DS
         #expect(try machine.runToVector() == 10)
         #expect(try machine.stack(2, size: 4) == [0xF8, 0x2_1000])
+    }
+
+    /// What goes wrong once the task is the new one is delivered there; the old task's single step is lost with it.
+    @Test(arguments: [[0xEA, 0, 0, 0, 0, 0x48, 0], [0x9A, 0, 0, 0, 0, 0x48, 0], [0xCD, 0x40], [0xCF]] as [[UInt8]])
+    func aFaultOfTheNewTaskIsNotLostToTheOldOnesTrap(_ way: [UInt8]) throws {
+        // A bad DS, a bad FS, and an EIP beyond CS.
+        for (place, value, vector) in [(0x54, 0xF8, 10), (0x58, 0xF8, 10), (0x20, 0x2_1000, 13)]
+            as [(UInt64, UInt32, UInt8)]
+        {
+            let machine = try withTask(way, second: [0xF4])
+            try machine.memory.store(value, at: 0x9000 + place)
+            if vector == 13 {
+                try machine.setDescriptor(SystemMachine.free + 8, 0x0040_9B00_0000_FFFF)
+                try machine.memory.store(UInt32(SystemMachine.free + 8), at: 0x9000 + 0x4C)
+            }
+            if way == [0xCD, 0x40] { try machine.setGate(0x40, isLong: false, type: 5, selector: 0x48) }
+            if way == [0xCF] {
+                try machine.memory.store(SystemMachine.free, at: SystemMachine.tss)
+                try machine.setDescriptor(SystemMachine.free, 0x0000_8B00_9000_0067)
+            }
+            machine.processor.rflags = way == [0xCF] ? 0x4102 : 0x102
+            machine.processor.stateChanged()
+            #expect(try machine.runToVector() == vector)
+            #expect(machine.state.segments[7].selector == SystemMachine.free)
+            #expect(machine.state.dr6 == 0xFFFF_0FF0, "a trap was told of")
+        }
     }
 
     @Test func jumpToBusyTaskIsGP() throws {

@@ -337,6 +337,9 @@ extension VirtualProcessor {
             return
         }
         heldTraps = 0
+        // A switch to a task that has begun with a fault: what was earned on the way there is lost with it.
+        let pending = cpu.state.pendingException
+        if pending.isPending, pending.vector != Exception.debug.vector { return }
         let forClient = debugging.enabled && (debugging.singleStep || (debugging.hardwareBreakpoints && hits != 0))
         if forClient {
             let bits = hits | (debugging.singleStep ? DR6.BS.rawValue : 0)

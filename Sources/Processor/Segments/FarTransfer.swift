@@ -175,7 +175,6 @@ extension CPU {
         }
         // The parameters come from the caller's stack, by its rights.
         var caller = StackFrame(self)
-        let oldSP = caller.width == 2 ? rsp & 0xFFFF : caller.width == 4 ? rsp & 0xFFFF_FFFF : rsp
         let oldSS = UInt64(self[segment: .ss].selector)
         var parameters: [UInt64] = []
         if !isLongMode {
@@ -186,7 +185,8 @@ extension CPU {
             try stack.reserve(4 + parameters.count, size: size)
             try checkEntry(entry, target)
             try stack.push(oldSS, size: size)
-            try stack.push(oldSP, size: size)
+            // The gate's size tells how much of it, the caller's stack does not.
+            try stack.push(rsp, size: size)
             for parameter in parameters.reversed() { try stack.push(parameter, size: size) }
             try stack.push(oldCS, size: size)
             try stack.push(next, size: size)
