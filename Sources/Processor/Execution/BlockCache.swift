@@ -61,6 +61,12 @@ import Glibc
         unsafe UnsafeMutableRawPointer(pointer + 1).assumingMemoryBound(to: Op.self)
     }
 
+    /// Whether there is a translation, and its page was found unchanged in a generation.
+    @inline(__always) func translationIsSettled(_ generation: UInt64) -> Bool {
+        // SAFETY: of a page that lives as long as the translation, or the one word that no generation is.
+        unsafe UnsafePointer<UInt64>(bitPattern: block.pageGeneration).unsafelyUnwrapped.pointee == generation
+    }
+
     var bytes: UnsafeMutableRawPointer { unsafe UnsafeMutableRawPointer(firstOp + Int(block.opCount)) }
 
     /// Whether the memory still holds what was decoded.

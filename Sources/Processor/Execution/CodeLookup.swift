@@ -12,7 +12,7 @@ struct LookupEpochs {
     private var last: UInt64 = 0
     private(set) var user: UInt64 = 0
     private(set) var kernel: UInt64 = 0
-    /// Supervisor code was found in a page that is not global.
+    /// Supervisor code was found in the lower half of the address space, where pages are not global.
     var kernelIsPrivate = false
 
     mutating func make() -> UInt64 {
@@ -27,16 +27,16 @@ struct LookupEpochs {
     }
 
     /// Another address space is current.
-    mutating func change(user: UInt64) {
+    mutating func change(user: UInt64, upperIsPrivate: Bool) {
         self.user = user
-        if kernelIsPrivate { kernel = make() }
+        if kernelIsPrivate || upperIsPrivate { kernel = make() }
     }
 }
 
 /// Pages that look-ups lead to, by a hash: most flushes of one page are of one that holds no code.
 struct CodePageFilter {
-    private static let bits = 1 << 14
-    private var words = [UInt64](repeating: 0, count: CodePageFilter.bits / 64)
+    private static let bits = 256 * 64
+    private var words = InlineArray<256, UInt64>(repeating: 0)
 
     private func place(_ linear: UInt64) -> (Int, UInt64) {
         let page = linear >> 12
@@ -55,7 +55,7 @@ struct CodePageFilter {
     }
 
     mutating func removeAll() {
-        for index in words.indices { words[index] = 0 }
+        words = InlineArray(repeating: 0)
     }
 }
 
@@ -76,7 +76,7 @@ extension CPU {
     func dropLookups() {
         state.lookupEpochs.renewAll()
         processor.tlb.forgetLookupEpochs()
-        processor.codePages.removeAll()
+        state.codePages.removeAll()
     }
 
     @inline(__always) private func slot(_ linear: UInt64) -> UnsafeMutablePointer<BlockCache.Lookup> {
@@ -104,10 +104,8 @@ extension CPU {
     }
 
     func remember(_ linear: UInt64, _ reference: BlockReference) {
-        processor.codePages.insert(linear)
-        if state.cpl != 3, !(processor.tlb.walked(linear)?.rights.contains(.global) ?? false) {
-            state.lookupEpochs.kernelIsPrivate = true
-        }
+        state.codePages.insert(linear)
+        if state.cpl != 3, linear >> 63 == 0 { state.lookupEpochs.kernelIsPrivate = true }
         unsafe slot(linear).pointee = BlockCache.Lookup(linear: linear, key: lookupKey, block: reference.pointer)
     }
 }

@@ -31,6 +31,7 @@ extension CPU {
         let tag = (linear & ~0xFFF) | state.tlbGeneration
         let user = state.cpl == 3
         let host = UInt64(UInt(bitPattern: unsafe region.host)) &+ (translation.page &- region.base)
+        if linear >> 63 != 0, !translation.rights.contains(.global) { state.upperIsPrivate = true }
         var fresh = TLBEntry()
         fresh.addend = host &- (linear & ~0xFFF)
         if allows(translation.rights, .execute, user: user) { fresh.execute = tag }

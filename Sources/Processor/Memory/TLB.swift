@@ -89,15 +89,15 @@ enum TLBView: Int, CaseIterable {
 
     /// Empties the fast path's tables.
     func flushEntries(_ cpu: CPU) {
-        flushData(cpu)
+        cpu.emptySlots()
+        cpu.state.upperIsPrivate = false
+        flushTables(cpu)
         cpu.dropLookups()
     }
 
-    /// The same but for where code was found.
-    private func flushData(_ cpu: CPU) {
+    private func flushTables(_ cpu: CPU) {
         cpu.state.tlbGeneration += 1
-        cpu.emptySlots()
-        dropWriteTags(cpu)
+        dropWriteGeneration(cpu)
     }
 
     /// Look-ups of code are past in every address space.
@@ -107,7 +107,11 @@ enum TLBView: Int, CaseIterable {
 
     /// Stores go the slow way again: a page has begun to hold code, or to be logged.
     func dropWriteTags(_ cpu: CPU) {
-        cpu.emptySlots(writesOnly: true)
+        cpu.emptyWriteSlots()
+        dropWriteGeneration(cpu)
+    }
+
+    private func dropWriteGeneration(_ cpu: CPU) {
         // Never behind the other generation.
         cpu.state.tlbWriteGeneration += 1
         guard cpu.state.tlbWriteGeneration > 0xFFF else { return }
@@ -136,8 +140,9 @@ enum TLBView: Int, CaseIterable {
         }
         space = spaces[pcid]
         if lookupEpochs[pcid] == 0 { lookupEpochs[pcid] = cpu.state.lookupEpochs.make() }
-        cpu.state.lookupEpochs.change(user: lookupEpochs[pcid])
-        flushData(cpu)
+        cpu.state.lookupEpochs.change(user: lookupEpochs[pcid], upperIsPrivate: cpu.state.upperIsPrivate)
+        cpu.emptyPrivateSlots()
+        flushTables(cpu)
     }
 
     /// The current space but for global pages.
@@ -165,7 +170,7 @@ enum TLBView: Int, CaseIterable {
                 unsafe entry.pointee = TLBEntry()
             }
             cpu.emptySlots(holding: linear)
-            if cpu.processor.codePages.mayContain(linear) { cpu.dropLookups() }
+            if cpu.state.codePages.mayContain(linear) { cpu.dropLookups() }
         }
         forgetWalk(linear)
     }

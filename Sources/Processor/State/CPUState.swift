@@ -38,6 +38,7 @@ import X86
     /// The same in write tags, which are dropped by themselves, too.
     var tlbWriteGeneration: UInt64 = 1
     var lookupEpochs = LookupEpochs()
+    var codePages = CodePageFilter()
     /// Compared with a block's before it runs; changing it makes every block compare its bytes again.
     var codeGeneration: UInt64 = 1
     /// What decoded code depends on beside its bytes; see `CodeMode`.
@@ -58,6 +59,11 @@ import X86
     var codeBase: UInt64 = 0
     /// `CPU.lookupKey` as it was entered.
     var enteredKey: UInt64 = 0
+    /// The way into emitted code; 0 where there is none.
+    var enterAddress: UInt = 0
+    /// Times that it was entered, and left for an instruction that the interpreter executes.
+    var entries: UInt64 = 0
+    var coldExits: UInt64 = 0
     /// Changes whenever links to other code may be wrong: translations of code, or the code itself.
     var linkStamp: UInt64 = 1
     /// What of both it was given for.
@@ -66,9 +72,10 @@ import X86
     /// The same for user code (1) and the supervisor's (0), and the last stamp of all.
     var stamps = InlineArray<2, LinkStamp>(repeating: LinkStamp())
     var lastStamp: UInt64 = 1
-    /// Slots on the lists of those that are filled (`EmittedData`).
-    var filledReads: UInt32 = 0
-    var filledWrites: UInt32 = 0
+    /// Slots on the lists of those that are filled (`SlotList`).
+    var filledSlots = InlineArray<4, UInt32>(repeating: 0)
+    /// Something in the upper half of the address space lies in a page that is not global.
+    var upperIsPrivate = false
     /// Registers, for the length of an instruction or of a leaf.
     var spills = InlineArray<4, UInt64>(repeating: 0)
     /// The host's base of GS, which is the state's address meanwhile.

@@ -22,7 +22,6 @@ internal import X86
     let blocks: BlockCache
     let tlb: TLB
     let singleOps = SingleOps()
-    var codePages = CodePageFilter()
     /// Where emitted code can run and is wanted.
     let translator: Translator?
     /// What executes guest code, `automatic` no more, and its measures.

@@ -9,8 +9,7 @@ extension CPUState {
     static let codeBaseOffset = offset(\.codeBase)
     static let enteredKeyOffset = offset(\.enteredKey)
     static let linkStampOffset = offset(\.linkStamp)
-    static let filledReadsOffset = offset(\.filledReads)
-    static let filledWritesOffset = offset(\.filledWrites)
+    static func filledSlotsOffset(_ list: SlotList) -> Int { offset(\.filledSlots) + list.rawValue * 4 }
     static func spillOffset(_ index: Int) -> Int { offset(\.spills) + index * 8 }
     static let hostGSBaseOffset = offset(\.hostGSBase)
     static let userInstructionsOffset = offset(\.userInstructions)

@@ -242,18 +242,30 @@ struct CommonCode {
         a.rdgsbase(.rcx)
         a.add(.rcx, .rax)
         let slot = EmittedData.slot(0)
+        let isNew = a.label(), isUpper = a.label()
         a.cmp(.at(.rcx, slot + EmittedData.lengthOffset), 0)
-        a.jcc(.nz, isKnown)
-        // One more that is filled.
-        let count = isWrite ? CPUState.filledWritesOffset : CPUState.filledReadsOffset
-        a.mov(.rax, gs(count), .long)
-        a.cmp(.rax, EmittedData.slotCount, .long)
-        a.jcc(.nb, fails)
-        a.inc(gs(count), .long)
-        a.mov(
-            Assembler.Memory(.rax, index: .rax, isWrite ? EmittedData.filledWrites : EmittedData.filledReads).in(.gs),
-            second,
-            .word)
+        a.jcc(.z, isNew)
+        a.mov(.rax, .at(.rcx, slot))
+        a.xor(.rax, first)
+        a.jcc(.ns, isKnown)
+        a.place(isNew)
+        a.test(first, first)
+        a.jcc(.s, isUpper)
+        for upper in [false, true] {
+            if upper { a.place(isUpper) }
+            // One more on the list.
+            let list = SlotList(isWrite: isWrite, isUpper: upper)
+            let count = gs(CPUState.filledSlotsOffset(list))
+            a.mov(.rax, count, .long)
+            a.cmp(.rax, EmittedData.slotCount, .long)
+            a.jcc(.nb, fails)
+            a.inc(count, .long)
+            a.mov(
+                Assembler.Memory(
+                    .rax, index: .rax, EmittedData.filled + list.rawValue * EmittedData.filledSize
+                ).in(.gs), second, .word)
+            if !upper { a.jmp(isKnown) }
+        }
         a.place(isKnown)
         a.and(first, -4096)
         a.mov(.at(.rcx, slot), first)

@@ -37,10 +37,10 @@ enum EmittedData {
     // Distances from the state.
     static let slots = (MemoryLayout<CPUState>.stride + 64 + 63) & ~63
     static let links = slots + slotCount * MemoryLayout<Slot>.stride
-    /// Indices of slots that are filled: of reading ones, then of writing ones.
-    static let filledReads = links + linkCount * MemoryLayout<Link>.stride
-    static let filledWrites = filledReads + slotCount * 2
-    static let targets = (filledWrites + slotCount * 2 + 63) & ~63
+    /// Lists of the slots that are filled, by their numbers (`SlotList`).
+    static let filled = links + linkCount * MemoryLayout<Link>.stride
+    static let filledSize = slotCount * 2
+    static let targets = (filled + SlotList.count * filledSize + 63) & ~63
     static let end = targets + targetCount * MemoryLayout<Link>.stride
 
     static func slot(_ index: Int) -> Int { slots + index * MemoryLayout<Slot>.stride }
@@ -61,42 +61,57 @@ extension CPU {
             .assumingMemoryBound(to: EmittedData.Slot.self)
     }
 
-    @unsafe private func filled(_ isWrite: Bool) -> UnsafeMutablePointer<UInt16> {
-        unsafe (UnsafeMutableRawPointer(pointer) + (isWrite ? EmittedData.filledWrites : EmittedData.filledReads))
+    @unsafe private func numbers(_ list: SlotList) -> UnsafeMutablePointer<UInt16> {
+        unsafe (UnsafeMutableRawPointer(pointer) + EmittedData.filled + list.rawValue * EmittedData.filledSize)
             .assumingMemoryBound(to: UInt16.self)
     }
 
     /// Enters what a check is to know.
     func fillSlot(_ index: Int, _ slot: EmittedData.Slot, isWrite: Bool) {
         let place = unsafe self.slot(index)
-        if unsafe place.pointee.length == 0 {
-            let count = isWrite ? state.filledWrites : state.filledReads
+        if unsafe place.pointee.length == 0 || (place.pointee.base ^ slot.base) >> 63 != 0 {
+            let list = SlotList(isWrite: isWrite, isUpper: slot.base >> 63 != 0)
+            let count = state.filledSlots[list.rawValue]
             guard count < EmittedData.slotCount else { return }
-            unsafe filled(isWrite)[Int(count)] = UInt16(truncatingIfNeeded: index)
-            if isWrite { state.filledWrites = count + 1 } else { state.filledReads = count + 1 }
+            unsafe numbers(list)[Int(count)] = UInt16(truncatingIfNeeded: index)
+            state.filledSlots[list.rawValue] = count + 1
         }
         unsafe place.pointee = slot
     }
 
-    /// Empties the slots that are filled: all, or those for writing alone.
-    func emptySlots(writesOnly: Bool = false) {
-        for index in 0..<Int(state.filledWrites) {
-            unsafe slot(Int(filled(true)[index])).pointee.length = 0
-        }
-        state.filledWrites = 0
-        if writesOnly { return }
-        for index in 0..<Int(state.filledReads) {
-            unsafe slot(Int(filled(false)[index])).pointee.length = 0
-        }
-        state.filledReads = 0
+    private func emptySlots(_ list: SlotList) {
+        let numbers = unsafe numbers(list)
+        for index in 0..<Int(state.filledSlots[list.rawValue]) { unsafe slot(Int(numbers[index])).pointee.length = 0 }
+        state.filledSlots[list.rawValue] = 0
+    }
+
+    /// Empties all slots.
+    func emptySlots() {
+        for list in SlotList.all { emptySlots(list) }
+    }
+
+    /// Empties those for writing.
+    func emptyWriteSlots() {
+        for list in SlotList.all where list.isWrite { emptySlots(list) }
+    }
+
+    /// Empties those of addresses that differ by address space.
+    func emptyPrivateSlots() {
+        if state.upperIsPrivate { return emptySlots() }
+        for list in SlotList.all where !list.isUpper { emptySlots(list) }
     }
 
     /// Empties those whose range holds an address, or all where there are many.
     func emptySlots(holding linear: UInt64) {
-        guard state.filledReads + state.filledWrites <= 512 else { return emptySlots() }
-        for (isWrite, count) in [(false, state.filledReads), (true, state.filledWrites)] {
+        let isUpper = linear >> 63 != 0
+        for list in SlotList.all where list.isUpper == isUpper {
+            let count = state.filledSlots[list.rawValue]
+            guard count <= 256 else {
+                emptySlots(list)
+                continue
+            }
             for index in 0..<Int(count) {
-                let place = unsafe slot(Int(filled(isWrite)[index]))
+                let place = unsafe slot(Int(numbers(list)[index]))
                 // The range goes beyond the last address that an access may begin at by less than a group's span.
                 if unsafe linear &- (place.pointee.base & ~0xFFF) < place.pointee.length &+ 8192 {
                     // Filled again it is on the list twice, which costs nothing but the place.
@@ -105,4 +120,18 @@ extension CPU {
             }
         }
     }
+}
+
+/// Which list a filled slot is on: by what it is for, and by the half of the address space. The upper half, as long as nothing there
+/// was found in a page that is not global, is the same in all of them.
+struct SlotList: Equatable {
+    let rawValue: Int
+    static let count = 4
+    static let all = (0..<count).map { SlotList(rawValue: $0) }
+
+    private init(rawValue: Int) { self.rawValue = rawValue }
+    init(isWrite: Bool, isUpper: Bool) { rawValue = (isWrite ? 2 : 0) + (isUpper ? 1 : 0) }
+
+    var isWrite: Bool { rawValue & 2 != 0 }
+    var isUpper: Bool { rawValue & 1 != 0 }
 }

@@ -30,6 +30,8 @@ extension VirtualProcessor {
     /// Nil without a translator. To be read by whoever may touch `state`.
     public var translationCounters: TranslationCounters? {
         guard var counters = translator?.counters else { return nil }
+        counters.entries = cpu.state.entries
+        counters.coldExits = cpu.state.coldExits
         counters.userInstructions = cpu.state.userInstructions
         counters.systemInstructions = cpu.state.systemInstructions
         return counters

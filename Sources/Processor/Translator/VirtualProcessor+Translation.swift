@@ -16,7 +16,9 @@ extension CPU {
     /// The first op of a block that has a translation.
     func enterTranslation(_ op: UInt) -> UInt {
         let block = BlockReference(firstOp: op)
-        guard let translator = processor.translator, block.block.mode == state.codeMode, processor.holds(block) else {
+        guard block.block.mode == state.codeMode,
+            block.translationIsSettled(state.codeGeneration) || processor.holds(block)
+        else {
             return block.block.coldHandler(address, op)
         }
         packFlags()
@@ -24,14 +26,13 @@ extension CPU {
         state.enteredKey = lookupKey
         stampLinks()
         state.isInEmittedCode = true
-        translator.counters.entries += 1
-        let left = HostCode.call(
-            translator.cache.address(translator.common.enter), address, block.block.hostCode, 0)
+        state.entries &+= 1
+        let left = HostCode.call(state.enterAddress, address, block.block.hostCode, 0)
         state.isInEmittedCode = false
         takeFlags()
         if left == CommonCode.Departure.stopped.rawValue { return 0 }
         state.nextIsCold = left == CommonCode.Departure.cold.rawValue
-        if state.nextIsCold { translator.counters.coldExits += 1 }
+        if state.nextIsCold { state.coldExits &+= 1 }
         return stopped(.boundary)
     }
 
@@ -136,6 +137,7 @@ extension VirtualProcessor {
         defer { translator.counters.translationTime &+= TranslationCounters.now &- start }
         let isTranslated = translator.translate(block, self) { knowledge(of: $0, block.block.mode) }
         unsafe faultContext.pointee.emitted = translator.faults
+        cpu.state.enterAddress = translator.cache.address(translator.common.enter)
         unsafe block.firstOp.pointee.handler = isTranslated ? Interpreter.translated : block.block.coldHandler
         return isTranslated
     }
