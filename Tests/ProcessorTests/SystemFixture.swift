@@ -103,14 +103,14 @@ final class SystemMachine {
         _modify { yield &processor.state }
     }
 
-    init() throws {
+    init(executor: ExecutorOptions = ExecutorOptions()) throws {
         memory = try GuestMemory(size: 16 << 20)
         unsafe space.replaceRegions([
             MemoryRegion(
                 base: 0, size: 16 << 20, host: memory.hostAddress, readOnly: false, slot: 0,
                 pages: PageRecords(pageCount: 4096)!)
         ])
-        processor = VirtualProcessor(memory: space, host: host)
+        processor = VirtualProcessor(memory: space, host: host, executor: executor)
         for vector in 0..<256 { try memory.store(UInt8(0xF4), at: SystemMachine.handlers + UInt64(vector) * 16) }
     }
 
@@ -138,8 +138,10 @@ final class SystemMachine {
     }
 
     /// 64-bit mode, 16 MiB mapped one to one in 2 MiB pages for everyone, at CPL 0 or 3.
-    static func long(_ code: [UInt8], cpl: UInt8 = 0) throws -> SystemMachine {
-        let machine = try SystemMachine()
+    static func long(_ code: [UInt8], cpl: UInt8 = 0, executor: ExecutorOptions = ExecutorOptions()) throws
+        -> SystemMachine
+    {
+        let machine = try SystemMachine(executor: executor)
         try machine.memory.store(tables + 0x1007, at: tables)
         try machine.memory.store(tables + 0x2007, at: tables + 0x1000)
         for index in 0..<8 as Range<UInt64> {

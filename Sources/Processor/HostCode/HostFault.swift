@@ -124,9 +124,10 @@ enum HostFault {
             unsafe context.pointee.stackPointer != 0
         {
             let machine = unsafe raw.assumingMemoryBound(to: ucontext_t.self)
-            // Whatever the address is: an operand that is to be aligned and isn't has none.
             let place = unsafe UInt(UInt64(bitPattern: Int64(machine.pointee.uc_mcontext.gregs.16)))
-            if let way = unsafe context.pointee.emitted.way(outOf: place) {
+            // Whatever the address: of an operand that isn't aligned, or not canonical, there is none. A signal that somebody has
+            // sent has no positive code.
+            if unsafe information.pointee.si_code > 0, let way = unsafe context.pointee.emitted.way(outOf: place) {
                 unsafe machine.pointee.uc_mcontext.gregs.16 = greg_t(bitPattern: UInt64(way))
                 return
             }

@@ -84,6 +84,8 @@ import X86
     var userInstructions: UInt64 = 0
     var systemInstructions: UInt64 = 0
     var isInEmittedCode = false
+    /// Whether the vector registers and MXCSR are in the host's, and what `xsave` has of them is old.
+    var vectorPlace = VectorPlace.state
     /// The next block is the interpreter's, whatever there is: it begins with what emitted code has left to it.
     var nextIsCold = false
 

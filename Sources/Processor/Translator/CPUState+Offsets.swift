@@ -14,6 +14,7 @@ extension CPUState {
     static let hostGSBaseOffset = offset(\.hostGSBase)
     static let userInstructionsOffset = offset(\.userInstructions)
     static let systemInstructionsOffset = offset(\.systemInstructions)
+    static let vectorPlaceOffset = offset(\.vectorPlace)
     static let tlbOffset = unsafe offset(\.tlb)
     static let tlbGenerationOffset = offset(\.tlbGeneration)
     static let tlbWriteGenerationOffset = offset(\.tlbWriteGeneration)

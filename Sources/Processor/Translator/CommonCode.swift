@@ -26,6 +26,9 @@ struct CommonCode {
     /// The same for `CPU.checkCrossing`.
     var crossing = 0
 
+    /// A routine that loads the vector registers: ZF set; or clear, where that can't be.
+    var loadVectors = 0
+
     /// Why emitted code was left.
     enum Departure: UInt {
         case boundary, cold
@@ -39,19 +42,20 @@ struct CommonCode {
 
     init() {
         var a = Assembler()
+        let vectors = VectorCode(&a)
         let enterLabel = CommonCode.writeEnter(&a)
         let out = a.label()
         let coldLabel = CommonCode.writeLeave(&a, .cold, addsBase: true, out)
         let boundaryLabel = CommonCode.writeLeave(&a, .boundary, addsBase: true, out)
         let missLabel = CommonCode.writeLeave(&a, .boundary, addsBase: false, out)
-        CommonCode.writeOut(&a, out)
-        let lookUpLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: nil)
-        let linkMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: EmittedData.links)
-        let targetMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: EmittedData.targets)
-        let readLabel = CommonCode.writeMiss(&a, isWrite: false)
-        let writeLabel = CommonCode.writeMiss(&a, isWrite: true)
-        let interpretLabel = CommonCode.writeCall(&a, out, CPU.interpret)
-        let crossingLabel = CommonCode.writeCall(&a, out, CPU.checkCrossing)
+        CommonCode.writeOut(&a, out, vectors)
+        let lookUpLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: nil, vectors)
+        let linkMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: EmittedData.links, vectors)
+        let targetMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: EmittedData.targets, vectors)
+        let readLabel = CommonCode.writeMiss(&a, isWrite: false, vectors)
+        let writeLabel = CommonCode.writeMiss(&a, isWrite: true, vectors)
+        let interpretLabel = CommonCode.writeCall(&a, out, CPU.interpret, vectors)
+        let crossingLabel = CommonCode.writeCall(&a, out, CPU.checkCrossing, vectors)
         let code = a.finished()
         bytes = code.bytes
         enter = code.offset(of: enterLabel)
@@ -64,6 +68,7 @@ struct CommonCode {
         crossing = code.offset(of: crossingLabel)
         readMiss = code.offset(of: readLabel)
         writeMiss = code.offset(of: writeLabel)
+        loadVectors = code.offset(of: vectors.load)
     }
 
     // MARK: In and out
@@ -106,8 +111,9 @@ struct CommonCode {
     }
 
     /// Where the ways out meet, with the departure in RAX.
-    private static func writeOut(_ a: inout Assembler, _ out: Assembler.Label) {
+    private static func writeOut(_ a: inout Assembler, _ out: Assembler.Label, _ vectors: VectorCode) {
         a.place(out)
+        a.call(vectors.storeToLeave)
         a.mov(.rdi, gs(CPUState.hostGSBaseOffset))
         a.wrgsbase(.rdi)
         a.add(.rsp, 8)
@@ -118,7 +124,9 @@ struct CommonCode {
     // MARK: Code by address
 
     /// See `CPU.recallBlock`.
-    private static func writeLookUp(_ a: inout Assembler, miss: Assembler.Label, fills: Int?) -> Assembler.Label {
+    private static func writeLookUp(
+        _ a: inout Assembler, miss: Assembler.Label, fills: Int?, _ vectors: VectorCode
+    ) -> Assembler.Label {
         let (first, second) = Homes.scratch
         let label = a.here()
         a.mov(gs(CPUState.ripOffset), first)
@@ -169,8 +177,10 @@ struct CommonCode {
         storeHomes(&a)
         a.rdgsbase(.rdi)
         a.mov(.rsi, second)
+        a.call(vectors.storeForCall)
         a.mov(.rax, unsafe unsafeBitCast(CPU.revalidate, to: UInt.self))
         a.call(.rax)
+        a.call(vectors.loadAfterCall)
         a.mov(second, .rax)
         loadHomes(&a)
         a.test(second, second)
@@ -184,7 +194,7 @@ struct CommonCode {
     // MARK: One instruction by the interpreter
 
     private static func writeCall(
-        _ a: inout Assembler, _ out: Assembler.Label, _ function: HostCode.Function
+        _ a: inout Assembler, _ out: Assembler.Label, _ function: HostCode.Function, _ vectors: VectorCode
     ) -> Assembler.Label {
         let (first, second) = Homes.scratch
         let stopped = a.label()
@@ -194,11 +204,13 @@ struct CommonCode {
         a.mov(.rsi, second)
         a.mov(.rdx, first)
         a.sub(.rsp, 8)
+        a.call(vectors.storeForCall)
         a.mov(.rax, unsafe unsafeBitCast(function, to: UInt.self))
         a.call(.rax)
         a.add(.rsp, 8)
         a.test(.rax, .rax)
         a.jcc(.nz, stopped)
+        a.call(vectors.loadAfterCall)
         loadHomes(&a)
         a.ret()
         a.place(stopped)
@@ -212,7 +224,7 @@ struct CommonCode {
     // MARK: Memory
 
     /// Looks into the table of translations; behind it `CPU.refill`.
-    private static func writeMiss(_ a: inout Assembler, isWrite: Bool) -> Assembler.Label {
+    private static func writeMiss(_ a: inout Assembler, isWrite: Bool, _ vectors: VectorCode) -> Assembler.Label {
         let (first, second) = Homes.scratch
         let (fails, isKnown) = (a.label(), a.label())
         let label = a.here()
@@ -284,20 +296,22 @@ struct CommonCode {
         a.place(fails)
         a.mov(.rax, gs(CPUState.spillOffset(0)))
         a.mov(.rcx, gs(CPUState.spillOffset(1)))
-        writeRefill(&a, isWrite: isWrite)
+        writeRefill(&a, isWrite: isWrite, vectors)
         return label
     }
 
-    private static func writeRefill(_ a: inout Assembler, isWrite: Bool) {
+    private static func writeRefill(_ a: inout Assembler, isWrite: Bool, _ vectors: VectorCode) {
         let (first, second) = Homes.scratch
         storeHomes(&a)
         a.rdgsbase(.rdi)
         a.mov(.rsi, first)
         a.mov(.rdx, second, .long)
         a.sub(.rsp, 8)
+        a.call(vectors.storeForCall)
         let function: @convention(c) (UInt, UInt, UInt) -> UInt = isWrite ? CPU.refillWrite : CPU.refillRead
         a.mov(.rax, unsafe unsafeBitCast(function, to: UInt.self))
         a.call(.rax)
+        a.call(vectors.loadAfterCall)
         a.add(.rsp, 8)
         a.mov(first, .rax)
         loadHomes(&a)

@@ -6,6 +6,8 @@ enum InstructionKind {
     case plain
     /// Hints.
     case nothing
+    /// LDMXCSR.
+    case loadMXCSR
     case push, pop, leave
     /// Direct branches, with the offset from the page's start that they lead to.
     case jump(Int), jumpIf(Condition, Int), call(Int)
@@ -21,14 +23,18 @@ enum InstructionKind {
         self.init(translating: step, mode)
         guard case .cold = self else { return }
         let row = step.instruction.opcodeRow
-        if row.flow == .straight, row.opcodeClass == .integer || row.opcodeClass == .system { self = .interpreted }
+        guard row.flow == .straight, row.opcodeClass == .integer || row.opcodeClass == .system,
+            !InstructionKind.restoresVectors(step.instruction)
+        else { return }
+        self = .interpreted
     }
 
     private init(translating step: Superblock.Step, _ mode: CodeMode) {
         let instruction = step.instruction
         let row = instruction.opcodeRow
         self = .cold
-        guard row.opcodeClass == .integer, instruction.addressSize == 8 || !instruction.hasMemoryOperand,
+        let isVector = InstructionKind.isVector(instruction, mode)
+        guard row.opcodeClass == .integer || isVector, instruction.addressSize == 8 || !instruction.hasMemoryOperand,
             HostProcessor.offered.permits(instruction.feature), HostProcessor.features.permits(instruction.feature)
         else { return }
         if InstructionKind.hasHighByte(instruction) {
@@ -91,8 +97,9 @@ enum InstructionKind {
             // By a register in memory they reach beyond the operand.
             if instruction.hasMemoryOperand, case .register = instruction.operands[1] { return }
             self = .plain
+        case .ldmxcsr, .vldmxcsr: self = .loadMXCSR
         default:
-            if InstructionKind.plainMnemonics.contains(instruction.mnemonic) { self = .plain }
+            if isVector || InstructionKind.plainMnemonics.contains(instruction.mnemonic) { self = .plain }
         }
         if case .plain = self, InstructionKind.homeless(instruction) > (instruction.hasMemoryOperand ? 1 : 2) {
             self = .cold
@@ -131,10 +138,14 @@ enum InstructionKind {
         }
     }
 
+    var isCold: Bool {
+        if case .cold = self { true } else { false }
+    }
+
     /// Nothing can follow in the basic block.
     var endsBlock: Bool {
         switch self {
-        case .plain, .nothing, .push, .pop, .leave, .divide, .interpreted: false
+        case .plain, .loadMXCSR, .nothing, .push, .pop, .leave, .divide, .interpreted: false
         default: true
         }
     }
@@ -142,7 +153,7 @@ enum InstructionKind {
     /// Control may go on to the next instruction, and what follows is worth translating with it.
     var fallsThrough: Bool {
         switch self {
-        case .plain, .nothing, .push, .pop, .leave, .divide, .interpreted, .jumpIf: true
+        case .plain, .loadMXCSR, .nothing, .push, .pop, .leave, .divide, .interpreted, .jumpIf: true
         default: false
         }
     }
@@ -177,6 +188,7 @@ enum InstructionKind {
         case .imul where instruction.operandCount == 1: registers += [0, 2]
         case .cbw, .cmpxchg, .lahf: registers.append(0)
         case .cmpxchg8b, .cmpxchg16b: registers += [0, 2]
+        case .pcmpestri, .pcmpistri, .vpcmpestri, .vpcmpistri: registers.append(1)
         default: break
         }
         return registers
@@ -190,6 +202,6 @@ enum InstructionKind {
         .cmpxchg8b, .cmpxchg16b, .bsf, .bsr, .tzcnt, .lzcnt, .popcnt, .nop, .cbw, .cwd, .andn, .bextr, .blsi, .blsmsk,
         .blsr, .bzhi, .mulx,
         .pdep,
-        .pext, .rorx, .sarx, .shlx, .shrx, .crc32, .movbe, .cmc, .clc, .stc, .lahf, .sahf, .adcx, .adox,
+        .pext, .rorx, .sarx, .shlx, .shrx, .crc32, .movbe, .movnti, .cmc, .clc, .stc, .lahf, .sahf, .adcx, .adox,
     ]
 }

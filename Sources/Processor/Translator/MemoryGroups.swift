@@ -59,7 +59,7 @@ struct MemoryGroups {
             stack[index] = access(rsp, -8, size: 8, isWrite: true)
         case .pop, .returnNear: stack[index] = access(rsp, 0, size: 8, isWrite: false)
         case .leave: stack[index] = access(GeneralRegister.rbp.rawValue, 0, size: 8, isWrite: false)
-        case .plain, .divide, .jumpIndirect:
+        case .plain, .loadMXCSR, .divide, .jumpIndirect:
             if instruction.hasMemoryOperand, instruction.memorySize != 0 { operands[index] = access(instruction) }
         default: break
         }

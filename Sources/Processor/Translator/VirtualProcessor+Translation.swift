@@ -41,6 +41,7 @@ extension CPU {
     func abandonTranslation() {
         guard state.isInEmittedCode else { return }
         state.isInEmittedCode = false
+        state.vectorPlace = .state
         if let address = Translator.restoreGS { _ = HostCode.call(address, state.hostGSBase, 0, 0) }
         takeFlags()
     }

@@ -52,7 +52,9 @@ extension Emitter {
         }
         if instruction.prefixes.contains(.lock) { assembler.bytes(0xF0) }
         let isWritten = assembler.reencode(instruction, memory: memory) { register in
-            held.first { $0.guest == register.number }?.host.rawValue ?? Homes.home(register.number)?.rawValue ?? 0
+            guard register.bank == .general else { return register.number }
+            return held.first { $0.guest == register.number }?.host.rawValue ?? Homes.home(register.number)?.rawValue
+                ?? 0
         }
         precondition(isWritten, "the translator's kinds and the encoder disagree on \(instruction.mnemonic)")
         for register in held where register.written { assembler.mov(place(register.guest), register.host) }

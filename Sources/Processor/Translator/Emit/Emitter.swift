@@ -72,6 +72,7 @@ struct Emitter {
         var crossing: Assembler.Label
         var readMiss: Assembler.Label
         var writeMiss: Assembler.Label
+        var loadVectors: Assembler.Label
     }
 
     /// `position`: where the code will be in the cache that the common pieces lie in.
@@ -89,7 +90,7 @@ struct Emitter {
             linkMiss: leaf(common.linkMiss), targetMiss: leaf(common.targetMiss), interpret: leaf(common.interpret),
             crossing: leaf(common.crossing),
             readMiss: leaf(common.readMiss),
-            writeMiss: leaf(common.writeMiss))
+            writeMiss: leaf(common.writeMiss), loadVectors: leaf(common.loadVectors))
         self.assembler = assembler
     }
 
@@ -112,6 +113,7 @@ struct Emitter {
     /// All of it. The entry is its first byte: there the flags are saved.
     mutating func emit() {
         guard let first = superblock.starts[superblock.entry] else { return }
+        emitVectorEntry()
         var next: Version? = version(first, .saved, hasGate: false)
         while let version = next ?? wanted.popLast() {
             next = nil
@@ -175,6 +177,7 @@ struct Emitter {
         }
         switch kind {
         case .plain: emitPlain(step)
+        case .loadMXCSR: emitLoadMXCSR(step)
         case .nothing: break
         case .divide: emitDivision(step)
         case .push: emitPush(step)
