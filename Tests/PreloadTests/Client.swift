@@ -49,7 +49,9 @@ struct Client: CustomTestStringConvertible, Sendable {
         let program = try Client.compile(file: source)
         defer { try? FileManager.default.removeItem(at: program) }
         return try Client.run(
-            ["kvm", "--hypervisor", hypervisor] + options + ["--", program.path] + arguments, environment: environment)
+            ["kvm", "--hypervisor", hypervisor] + (hypervisor == "kernel" ? [] : TestExecutor.options) + options + [
+                "--", program.path,
+            ] + arguments, environment: environment)
     }
 
     // MARK: Programs

@@ -159,7 +159,9 @@ enum QEMU {
     }
 
     private static func arguments(_ more: [String]) -> [String] {
-        ["kvm", "--", "qemu-system-x86_64", "-accel", "kvm", "-display", "none", "-monitor", "none", "-net", "none"]
+        ["kvm"] + TestExecutor.options + [
+            "--", "qemu-system-x86_64", "-accel", "kvm", "-display", "none", "-monitor", "none", "-net", "none",
+        ]
             + more
     }
 

@@ -12,9 +12,17 @@ public enum TestExecutor {
         }
         guard executor != .automatic else { return true }
         let options = ExecutorOptions(executor, threshold: 1, codeCacheSize: 8 << 20)
-        do { ExecutorOptions.preferred = try options.resolved().options } catch { fatalError("\(error)") }
+        do { ExecutorOptions.preferred = try options.resolved().options } catch {
+            print("MARTLET_TEST_EXECUTOR=\(name): \(error); tests that don't choose run on the interpreter")
+        }
         return true
     }()
+
+    /// The same for a command of `martlet`: its options.
+    public static var options: [String] {
+        guard let name = unsafe getenv("MARTLET_TEST_EXECUTOR") else { return [] }
+        return unsafe ["--executor", String(cString: name)]
+    }
 
     /// Before a test makes a processor.
     public static func settle() { _ = isSettled }
