@@ -40,3 +40,22 @@ extension Hypervisor {
         }
     }
 }
+
+extension Hypervisor {
+    /// From here on what translators of this process make is written to a file: guest code and emitted code, side by side.
+    /// - Throws: `KVMError.file`.
+    public static func traceBlocks(to path: String) throws(KVMError) {
+        do throws(TranslationTrace.Failure) { try TranslationTrace.writeListing(to: path) } catch {
+            throw .file(error.description)
+        }
+    }
+
+    /// From here on `/tmp/perf-PID.map` names translated code for `perf`.
+    /// - Parameter symbols: a System.map or an ELF file of the guest's; without it the names are the guest's addresses.
+    /// - Throws: `KVMError.file`.
+    public static func writePerfMap(symbols: String? = nil) throws(KVMError) {
+        do throws(TranslationTrace.Failure) { try TranslationTrace.writePerfMap(symbols: symbols) } catch {
+            throw .file(error.description)
+        }
+    }
+}

@@ -9,6 +9,8 @@ public enum KVMError: Error, Hashable, Sendable {
     case notOpened(Hypervisor, Errno)
     /// The translator was asked for by name, and can't run on this host: why, and what to do.
     case noExecutor(String)
+    /// A file of the software hypervisor's own can't be read or written: which, and why.
+    case file(String)
     /// It speaks another version of the interface than 12.
     case wrongVersion(Int32)
     /// An ioctl failed.
@@ -28,7 +30,7 @@ public enum KVMError: Error, Hashable, Sendable {
     public var errno: Errno? {
         switch self {
         case .notOpened(_, let errno), .failed(_, let errno), .notMapped(let errno), .descriptor(let errno): errno
-        case .noExecutor, .wrongVersion, .notOffered, .refusedMSR, .noSuchSlot: nil
+        case .noExecutor, .file, .wrongVersion, .notOffered, .refusedMSR, .noSuchSlot: nil
         }
     }
 }
@@ -38,7 +40,7 @@ extension KVMError: CustomStringConvertible {
         switch self {
         case .notOpened(let hypervisor, let errno):
             "the \(hypervisor) hypervisor can't be opened: \(errno.name): \(KVMError.meaning(ofOpening: errno))"
-        case .noExecutor(let what): what
+        case .noExecutor(let what), .file(let what): what
         case .wrongVersion(let version):
             "the hypervisor speaks version \(version) of the interface; version 12 is needed"
         case .failed(let request, let errno):

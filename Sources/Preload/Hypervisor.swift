@@ -20,15 +20,27 @@ final class Hypervisor: Sendable {
             endpoint = try SoftwareEndpoint(executor: ExecutorOptions(Settings.shared.executor))
         } catch {
             // The command has seen to it before; the client may run elsewhere than that, or less be allowed to it.
-            let line = Array("martlet: \(error)\n".utf8)
-            _ = unsafe write(STDERR_FILENO, line, line.count)
+            Hypervisor.say("\(error)")
             throw .noSuchDevice
+        }
+        do throws(TranslationTrace.Failure) {
+            if let path = Settings.shared.blockTrace { try TranslationTrace.writeListing(to: path) }
+            if Settings.shared.wantsPerfMap { try TranslationTrace.writePerfMap(symbols: Settings.shared.symbols) }
+        } catch {
+            // The client runs all the same.
+            Hypervisor.say("\(error)")
         }
         let endpoint = endpoint
         let firsts = firsts
         watch = try HandleWatch { found in
             if found.kind == .first { firsts.remove(found.handle) } else { endpoint.close(found.handle) }
         }
+    }
+
+    /// One line on the client's standard error.
+    private static func say(_ text: String) {
+        let line = Array("martlet: \(text)\n".utf8)
+        _ = unsafe write(STDERR_FILENO, line, line.count)
     }
 
     // MARK: One for a process

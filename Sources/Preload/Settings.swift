@@ -23,6 +23,10 @@ struct Settings {
     let interface: Interface
     /// What executes guest code.
     let executor: Executor
+    /// Where translated code is written, and whether `perf` is told of it; with the names of this file, where one is given.
+    let blockTrace: String?
+    let wantsPerfMap: Bool
+    let symbols: String?
     /// Where the conversation is written: a file's path, or `-` for standard error.
     let log: String?
 
@@ -32,6 +36,9 @@ struct Settings {
         hypervisor = Settings.value("MARTLET_HYPERVISOR") == "kernel" ? .kernel : .software
         interface = Settings.value("MARTLET_ABI") == "2006" ? .first : .today
         executor = Settings.value("MARTLET_EXECUTOR").flatMap(Executor.init) ?? .automatic
+        blockTrace = Settings.value("MARTLET_TRACE_BLOCKS")
+        wantsPerfMap = Settings.value("MARTLET_PERF_MAP") == "1"
+        symbols = Settings.value("MARTLET_SYMBOLS")
         log = Settings.value("MARTLET_LOG")
     }
 

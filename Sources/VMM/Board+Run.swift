@@ -3,6 +3,7 @@
 internal import Devices
 internal import KVM
 internal import KVMABI
+internal import Synchronization
 
 extension Board {
     /// Runs a vCPU until the machine ends, and closes it.
@@ -13,10 +14,14 @@ extension Board {
                 try cpu.run()
             } catch {
                 crash("\(error)", cpu)
-                return
+                break
             }
             answer(cpu)
         }
+        // A hypervisor may have none.
+        let counters = (try? cpu.statistics()) ?? []
+        let id = cpu.id
+        statistics.withLock { $0[id] = counters }
     }
 
     private func crash(_ cause: String, _ cpu: borrowing VirtualCPU) {

@@ -5,6 +5,7 @@ internal import GuestMemory
 internal import KVM
 internal import KVMABI
 internal import Logging
+internal import Synchronization
 
 /// The kernel file parsed and the initrd opened, before there is a machine.
 struct BootFiles: Sendable {
@@ -49,6 +50,8 @@ final class Board: Sendable {
     let ports: PortBus
     let mmio = MMIOBus()
     let end = EndSwitch()
+    /// The hypervisor's counters of each vCPU that has ended.
+    let statistics = Mutex<[UInt32: [Statistic]]>([:])
     let powerManagement: ACPIPMBlock
     let com1: UART16550
     let entry: EntryState

@@ -142,6 +142,11 @@ public final class Machine: Sendable {
     /// The process has been stopped and goes on: the guest is told, whose clock has gone on meanwhile. From any thread.
     public func noteStopped() { board.end.interrupt() }
 
+    /// `KVM_GET_STATS_FD`: the hypervisor's counters of each vCPU, once the machine has ended.
+    public var statistics: [(vcpu: UInt32, counters: [Statistic])] {
+        board.statistics.withLock { $0.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
+    }
+
     /// What a machine is made of, as far as it could outlive it.
     var parts: [AnyObject] { [board, board.host, board.memory, board.com1, timers] }
 

@@ -11,7 +11,9 @@ struct KVMCommand: ParsableCommand {
         discussion: """
             The command, and what it starts, has libmartlet-kvm.so loaded into it, whether or not this machine has a
             /dev/kvm. It must be a dynamically linked x86-64 program, or a script for one.
-            With MARTLET_LOG=FILE in the environment, or - for standard error, each request is logged.
+            With MARTLET_LOG=FILE in the environment, or - for standard error, each request is logged; with \
+            MARTLET_TRACE_BLOCKS=FILE what the translator makes is written; with MARTLET_PERF_MAP=1 perf finds names for \
+            it in /tmp/perf-PID.map, those of a System.map or an ELF file with MARTLET_SYMBOLS=FILE.
             Exit status: the command's; 1 it can't be served or started, 2 bad usage.
             """)
 

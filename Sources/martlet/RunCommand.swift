@@ -58,6 +58,11 @@ struct RunCommand: ParsableCommand {
     @Flag(help: "End with status 0 when the guest reboots, instead of starting it again.")
     var noReboot = false
 
+    @Flag(help: "Say on standard error at the end what the hypervisor counted of each vCPU.")
+    var stats = false
+
+    @OptionGroup var tracing: TracingOptions
+
     @Flag(name: .shortAndLong, help: "Say on standard error what is being done.")
     var verbose = false
 
@@ -86,8 +91,12 @@ struct RunCommand: ParsableCommand {
     }
 
     func run() throws {
+        do throws(KVMError) { try tracing.begin() } catch {
+            Diagnostics.error(error.description)
+            throw ExitStatus.failed
+        }
         TerminalGuard.guardAgainstCrashes()
-        let session = RunSession()
+        let session = RunSession(showsStatistics: stats)
         let watching = TerminationSignals.watch(goOn: { session.noteStopped() }) { name in
             TerminalGuard.exit(ExitStatus.failed.rawValue) {
                 Diagnostics.error("stopped by \(name); the guest was cut off: let it power off to end it in order")
@@ -117,6 +126,9 @@ private final class RunSession: Sendable {
     }
 
     private let state = Mutex(State())
+    private let showsStatistics: Bool
+
+    init(showsStatistics: Bool) { self.showsStatistics = showsStatistics }
 
     /// Ends the machine that runs, or the next one before it begins.
     private func end(_ outcome: MachineOutcome) {
@@ -193,9 +205,20 @@ private final class RunSession: Sendable {
             if let ending { machine.end(ending) }
             let outcome = machine.run()
             state.withLock { $0.machine = nil }
+            if showsStatistics { show(machine.statistics) }
             guard case .reset(let source) = outcome else { return outcome }
             logger.debug("the guest reset the machine by \(source)")
             if noReboot { return outcome }
+        }
+    }
+
+    private func show(_ statistics: [(vcpu: UInt32, counters: [Statistic])]) {
+        TerminalGuard.restore()
+        for (vcpu, counters) in statistics {
+            for counter in counters where counter.values.contains(where: { $0 != 0 }) {
+                let values = counter.values.map(String.init).joined(separator: " ")
+                Diagnostics.note("vCPU \(vcpu): \(counter.name) \(values)")
+            }
         }
     }
 

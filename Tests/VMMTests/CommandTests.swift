@@ -65,6 +65,7 @@ import Testing
         ("run --kernel /nonexistent --executor jit", 2, "--executor"),
         ("run --kernel /nonexistent --hypervisor kernel --executor translator", 2, "--executor"),
         ("kvm --hypervisor kernel --executor interpreter -- true", 2, "--executor"),
+        ("run --kernel /nonexistent --symbols /etc/passwd", 2, "--perf-map"),
         ("info --bogus", 2, "--bogus"),
     ]
 
@@ -123,6 +124,20 @@ import Testing
         #expect(ended.status == 0, "\(ended.error)")
         #expect(ended.output == "done\n")
         #expect(ended.error.isEmpty)
+    }
+
+    @Test func countersAreShownWhereTheyAreWanted() throws {
+        let ended = try runGuest(GuestBuilder.say("done\n") + GuestBuilder.powerOff + GuestBuilder.halt, ["--stats"])
+        #expect(ended.status == 0 && ended.output == "done\n")
+        #expect(ended.error.contains("vCPU 0: io_exits "), "\(ended.error)")
+    }
+
+    @Test func filesOfTheTranslatorsThatCannotBeWritten() throws {
+        for more in [["--trace-blocks", "/nonexistent/file"], ["--perf-map", "--symbols", "/nonexistent"]] {
+            let ended = try runGuest(GuestBuilder.halt, more)
+            #expect(ended.status == 1 && ended.lines.count == 1, "\(ended.error)")
+            #expect(ended.error.contains("/nonexistent"), "\(ended.error)")
+        }
     }
 
     @Test func rebootIsStatus0WhenItIsNotWanted() throws {

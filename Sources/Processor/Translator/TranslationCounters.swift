@@ -6,7 +6,7 @@ public struct TranslationCounters: Hashable, Sendable {
     public var translations: UInt64 = 0
     /// Those that were forgotten since the guest's bytes had changed.
     public var invalidations: UInt64 = 0
-    /// Times that everything was forgotten for want of room.
+    /// Times that everything was forgotten: for want of room, or since the memory slots had changed.
     public var evictions: UInt64 = 0
     /// Nanoseconds spent in translating.
     public var translationTime: UInt64 = 0

@@ -127,6 +127,12 @@ import X86
             Translation(start: start, block: block.address, slot: emitter.slots.lowerBound, lines: lines, page: page))
         page.translations.append(translations.count - 1)
         counters.translations += 1
+        if let marks = emitter.marks, let tail = emitter.tail {
+            TranslationTrace.record(
+                TranslatedCode(
+                    rip: processor.cpu.state.blockRIP, mode: mode, address: cache.address(start), bytes: code.bytes,
+                    marks: marks.map { (code.offset(of: $0.label), $0.step) }, tail: code.offset(of: tail)))
+        }
         block.block.hostCode = cache.address(start)
         block.block.translation = UInt32(translations.count)
         block.block.pageGeneration = page.generationAddress

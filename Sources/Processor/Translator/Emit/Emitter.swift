@@ -17,6 +17,10 @@ struct Emitter {
     let sharing: Bool
     /// Instructions are counted as they begin.
     var counts = false
+    /// Where in the code an instruction's begins, for those who look; nil where nobody does.
+    private(set) var marks: [(label: Assembler.Label, step: Superblock.Step)]? = TranslationTrace.isOn ? [] : nil
+    /// Where what is out of line begins.
+    private(set) var tail: Assembler.Label?
 
     /// A version of a basic block.
     struct Version: Hashable {
@@ -120,6 +124,7 @@ struct Emitter {
             if written.contains(version) { continue }
             next = emit(version)
         }
+        if marks != nil { tail = assembler.here() }
         while !outOfLine.isEmpty {
             let pending = outOfLine
             outOfLine = []
@@ -172,6 +177,7 @@ struct Emitter {
     private mutating func emit(_ step: Superblock.Step) {
         if step.crosses { emitCrossing(step) }
         let kind = InstructionKind(step, superblock.mode)
+        if marks != nil { marks?.append((assembler.here(), step)) }
         if counts {
             if case .cold = kind {} else { countInstruction() }
         }
