@@ -90,13 +90,15 @@ mutants: ## Plant bugs of our own list, and say which of them the tests don't se
 
 # Threads of a command that a signal has ended are not waited for: no leak. What the sanitizers leave out, by name:
 # - BootTests: a kernel's boot, which an unoptimised interpreter takes too long for.
-# - MissingMemoryTests, HostFaultTests, memoryThatGoes…: memory that goes under the guest. The fault is caught and the frames
-#   between are abandoned, which the sanitizers, who count entries and exits of functions and mark their stacks, can't follow.
+# - MissingMemoryTests, HostFaultTests, TranslatedFaultTests and single tests of other suites: memory that goes under the guest.
+#   The fault is caught and the frames between are abandoned, which the sanitizers, who count entries and exits of functions and
+#   mark their stacks, can't follow.
 # - CPUOracleTests: the process that executes their cases natively needs the low addresses, which the sanitizers keep for
 #   themselves.
 # - XCTest, which has no test here: it leaks its own objects.
 # - PreloadTests: a sanitized library can't be loaded into a program that is not. What it calls is tested without it.
-UNSANITIZED = --skip BootTests --skip MissingMemoryTests --skip HostFaultTests --skip memoryThatGoes --skip CPUOracleTests --skip PreloadTests --disable-xctest
+UNSANITIZED = --skip BootTests --skip MissingMemoryTests --skip HostFaultTests --skip TranslatedFaultTests \
+	--skip theHostsMemoryIsGone --skip FaultsAreStillServed --skip memoryThatGoes --skip CPUOracleTests --skip PreloadTests --disable-xctest
 # - By the thread sanitizer also tests of one processor on one thread, where it has nothing to see: those that need memory at an
 #   address of their own, which it keeps for itself, and the random ones, which it makes too slow.
 UNTHREADED = --skip IntegerProgramTests --skip HostileGuestTests
