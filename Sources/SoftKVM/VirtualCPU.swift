@@ -82,7 +82,7 @@ final class VirtualCPU: @unchecked Sendable {
         if chipset != nil, !isBoot { mpState = .uninitialized }
         processor = VirtualProcessor(memory: machine.addressSpace, host: self, executor: machine.executor)
         // Never in silence another one than was asked for.
-        if machine.executor.executor == .translator, processor.executor.executor != .translator { throw .outOfMemory }
+        if let failure = processor.executorFailure { throw Errno(rawValue: failure) }
         processor.state.registers[2] = 0x600
         doorbell = Doorbell(processor, status: status)
         controllers?.bells.add(Int(id), doorbell)

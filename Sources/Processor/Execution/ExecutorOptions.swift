@@ -32,7 +32,7 @@ public struct ExecutorOptions: Hashable, Sendable, CustomStringConvertible {
 
     // MARK: What a choice comes to
 
-    private static let preference = Lock(ExecutorOptions(.interpreter))
+    private static let preference = Lock(ExecutorOptions(.translator))
 
     /// What `automatic` stands for in this process where the host can run it.
     public static var preferred: ExecutorOptions {
@@ -79,7 +79,7 @@ struct TranslatorSupport {
 
     /// Of this host. Asked once: what a process is forbidden later shows when a vCPU is made.
     static let host = TranslatorSupport(
-        hasFSGSBASE: HostProcessor.hasFSGSBASE, hasExecutableMemory: CodeCache(size: 4096) != nil)
+        hasFSGSBASE: HostProcessor.hasFSGSBASE, hasExecutableMemory: (try? CodeCache(size: 4096)) != nil)
 
     /// What is not there, as a clause.
     var missing: String? {

@@ -22,6 +22,8 @@ internal import X86
     let blocks: BlockCache
     let tlb: TLB
     let singleOps = SingleOps()
+    /// Why the host has no memory for the executor that was asked for: the C library's error number.
+    public let executorFailure: Int32?
     /// Where emitted code can run and is wanted.
     let translator: Translator?
     /// What executes guest code, `automatic` no more, and its measures.
@@ -111,8 +113,15 @@ internal import X86
     public init(memory: AddressSpace, host: any ProcessorHost, executor: ExecutorOptions = ExecutorOptions()) {
         HostCode.own()
         let wanted = (try? executor.resolved().options) ?? ExecutorOptions(.interpreter)
-        translator = wanted.executor == .translator ? Translator(wanted) : nil
-        self.executor = translator != nil || wanted.executor == .interpreter ? wanted : ExecutorOptions(.interpreter)
+        do throws(CodeCache.Failure) {
+            translator = wanted.executor == .translator ? try Translator(wanted) : nil
+            self.executor = wanted
+            executorFailure = nil
+        } catch {
+            translator = nil
+            self.executor = ExecutorOptions(.interpreter)
+            executorFailure = error.number
+        }
         self.memory = memory
         unsafe owner = host
         // Zeros, of which emitted code's part takes no memory until it is used.

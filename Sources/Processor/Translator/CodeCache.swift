@@ -9,18 +9,21 @@ import Glibc
     let size: Int
     private(set) var used = 0
 
-    /// Nil where the host gives no such memory.
-    init?(size: Int) {
+    /// The host gives no such memory: the C library's error number.
+    struct Failure: Error { let number: Int32 }
+
+    init(size: Int) throws(Failure) {
         let file = unsafe memfd_create("translated-code", UInt32(MFD_CLOEXEC))
-        guard file >= 0 else { return nil }
+        guard file >= 0 else { throw Failure(number: errno) }
         defer { close(file) }
-        guard ftruncate(file, size) == 0 else { return nil }
+        guard ftruncate(file, size) == 0 else { throw Failure(number: errno) }
         let writable = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
-        guard let writable = unsafe writable, unsafe writable != MAP_FAILED else { return nil }
+        guard let writable = unsafe writable, unsafe writable != MAP_FAILED else { throw Failure(number: errno) }
         let executable = unsafe mmap(nil, size, PROT_READ | PROT_EXEC, MAP_SHARED, file, 0)
         guard let executable = unsafe executable, unsafe executable != MAP_FAILED else {
+            let number = errno
             unsafe munmap(writable, size)
-            return nil
+            throw Failure(number: number)
         }
         // A child of a fork would add its code to its parent's.
         unsafe madvise(writable, size, MADV_DONTFORK)

@@ -20,9 +20,10 @@ extension InstructionKind {
         return !differs || !instruction.hasMemoryOperand
     }
 
-    /// FXRSTOR, XRSTOR, XRSTORS: registers and MXCSR come from memory.
+    /// LDMXCSR, FXRSTOR, XRSTOR, XRSTORS: MXCSR comes from memory, and may unmask an exception.
     static func restoresVectors(_ instruction: Instruction) -> Bool {
         let row = instruction.opcodeRow
+        if row.mnemonic == .ldmxcsr || row.mnemonic == .vldmxcsr { return true }
         guard row.memoryUse == .implicit, row.operandCount > 0, row.operands[0].access == .read else { return false }
         return [.fxsr, .xsave, .xsaves].contains(row.feature)
     }

@@ -42,14 +42,14 @@ import X86
     private var usedSlots = 0
     private var usedLinks = 0
 
-    /// Nil on a host where emitted code can't run.
-    init?(_ options: ExecutorOptions) {
-        guard HostProcessor.hasFSGSBASE, let cache = CodeCache(size: options.codeCacheSize) else { return nil }
-        self.cache = cache
+    /// On a host where emitted code can run.
+    init(_ options: ExecutorOptions) throws(CodeCache.Failure) {
+        cache = try CodeCache(size: options.codeCacheSize)
         self.options = options
         common = CommonCode()
         faults = FaultTable(code: cache.address(0)..<cache.address(cache.size), capacity: cache.size / 32)
-        guard cache.add(common.bytes) else { return nil }
+        // The least cache has room for it.
+        _ = cache.add(common.bytes)
     }
 
     deinit { faults.deallocate() }
