@@ -13,6 +13,8 @@ import GuestMemory
     private let number: Int
     /// Lines that were translated from.
     private var lines: UInt64 = 0
+    /// How often lines of it have changed under their translations.
+    private(set) var changes = 0
     /// Translations that begin here, by index.
     var translations: [Int] = []
 
@@ -66,6 +68,7 @@ import GuestMemory
             if unsafe memcmp(copy + line * 64, place, 64) != 0 { changed |= 1 << UInt64(line) }
         }
         lines &= ~changed
+        if changed != 0 { changes += 1 }
         return changed
     }
 }

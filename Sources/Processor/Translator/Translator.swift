@@ -156,6 +156,15 @@ import X86
         return block
     }
 
+    /// Executions of a block after which it is translated: twice as many after each change of its page, so that code which is written
+    /// again and again is executed and not translated. A threshold of 1 stays, for tests.
+    func threshold(of block: BlockReference) -> UInt32 {
+        guard options.threshold > 1, let page = pages[block.block.hostAddress & ~0xFFF] else {
+            return options.threshold
+        }
+        return UInt32(clamping: UInt64(options.threshold) << UInt64(min(page.changes, 16)))
+    }
+
     private func page(_ address: UInt, _ records: Unmanaged<PageRecords>, _ number: Int) -> TranslatedPage {
         if let known = pages[address] { return known }
         let page = unsafe TranslatedPage(address: address, records: records, number: number)

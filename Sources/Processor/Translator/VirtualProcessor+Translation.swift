@@ -7,7 +7,9 @@ extension CPU {
     func countBlock(_ op: UInt) -> UInt {
         let block = BlockReference(firstOp: op)
         block.block.executions &+= 1
-        guard block.block.executions >= processor.executor.threshold else {
+        guard block.block.executions >= processor.executor.threshold,
+            let translator = processor.translator, block.block.executions >= translator.threshold(of: block)
+        else {
             return block.block.coldHandler(address, op)
         }
         return processor.translate(block) ? enterTranslation(op) : block.block.coldHandler(address, op)
