@@ -13,8 +13,11 @@ import GuestMemory
     private let number: Int
     /// Lines that were translated from.
     private var lines: UInt64 = 0
-    /// How often lines of it have changed under their translations.
+    /// How often lines of it have changed under their translations, each time within `calm` of the time before.
     private(set) var changes = 0
+    private var lastChange: UInt64 = 0
+    /// Nanoseconds after which a page is as any other: another program may have come there.
+    private static let calm: UInt64 = 20_000_000
     /// Translations that begin here, by index.
     var translations: [Int] = []
 
@@ -68,7 +71,11 @@ import GuestMemory
             if unsafe memcmp(copy + line * 64, place, 64) != 0 { changed |= 1 << UInt64(line) }
         }
         lines &= ~changed
-        if changed != 0 { changes += 1 }
+        if changed != 0 {
+            let now = TranslationCounters.now
+            changes = now &- lastChange < TranslatedPage.calm ? changes + 1 : 0
+            lastChange = now
+        }
         return changed
     }
 }
