@@ -8,6 +8,19 @@ import Testing
 
 @Suite(.enabled(if: Assembler.isAvailable, "nasm is not installed"), .within(minutes: 20))
 struct KickTests {
+    /// Another thread kicks the vCPU once its loop has counted, and the run ends.
+    private func kickOnceItRuns(_ cpu: inout VirtualCPU, _ machine: TestMachine) throws {
+        let kick = cpu.kickHandle
+        let before = try machine.memory.load(UInt32.self, at: 0x8000)
+        let helper = Helper {
+            try machine.memory.waitWhile(before, at: 0x8000)
+            kick.kick()
+        }
+        try cpu.run()
+        guard case .interrupted = cpu.exit else { throw Unexpected(cpu.exit) }
+        try helper.join()
+    }
+
     @Test(arguments: hypervisors)
     func aKickFromAnotherThreadEndsAnEndlessLoop(_ hypervisor: Hypervisor) throws {
         let machine = try TestMachine(
@@ -18,16 +31,7 @@ struct KickTests {
                 """)
         var cpu = try machine.makeCPU()
         let kick = cpu.kickHandle
-        for _ in 0..<20 {
-            let before = try machine.memory.load(UInt32.self, at: 0x8000)
-            let helper = Helper {
-                try machine.memory.waitWhile(before, at: 0x8000)
-                kick.kick()
-            }
-            try cpu.run()
-            guard case .interrupted = cpu.exit else { throw Unexpected(cpu.exit) }
-            try helper.join()
-        }
+        for _ in 0..<20 { try kickOnceItRuns(&cpu, machine) }
         // A kick before the run ends it before an instruction is executed.
         kick.kick()
         let before = try machine.memory.load(UInt32.self, at: 0x8000)
@@ -49,17 +53,7 @@ struct KickTests {
                 jmp again
                 """)
         var cpu = try machine.makeCPU()
-        let kick = cpu.kickHandle
-        for _ in 0..<3 {
-            let before = try machine.memory.load(UInt32.self, at: 0x8000)
-            let helper = Helper {
-                try machine.memory.waitWhile(before, at: 0x8000)
-                kick.kick()
-            }
-            try cpu.run()
-            guard case .interrupted = cpu.exit else { throw Unexpected(cpu.exit) }
-            try helper.join()
-        }
+        for _ in 0..<3 { try kickOnceItRuns(&cpu, machine) }
         let registers = try cpu.generalRegisters()
         #expect(registers.rdi + registers.rcx == 0x200000 || registers.rcx == 0)
     }

@@ -64,13 +64,12 @@ import X86
     /// Times that it was entered, and left for an instruction that the interpreter executes.
     var entries: UInt64 = 0
     var coldExits: UInt64 = 0
-    /// Changes whenever links to other code may be wrong: translations of code, or the code itself.
+    /// Changes whenever links to other code may be wrong: mode, translations of code, or the code itself.
     var linkStamp: UInt64 = 1
-    /// What of both it was given for.
-    var stampedEpoch: UInt64 = 0
+    /// `codeGeneration` as emitted code was entered.
     var stampedGeneration: UInt64 = 0
-    /// The same for user code (1) and the supervisor's (0), and the last stamp of all.
-    var stamps = InlineArray<2, LinkStamp>(repeating: LinkStamp())
+    /// What links were last filled for under each view (`TLBView`), and the last stamp of all.
+    var stamps = InlineArray<4, LinkStamp>(repeating: LinkStamp())
     var lastStamp: UInt64 = 1
     /// Slots on the lists of those that are filled (`SlotList`).
     var filledSlots = InlineArray<4, UInt32>(repeating: 0)

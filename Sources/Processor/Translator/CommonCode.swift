@@ -121,6 +121,21 @@ struct CommonCode {
         a.ret()
     }
 
+    /// Calls a function of the state and of two registers, with the guest's registers in the state and a stack that is aligned; its
+    /// result is in RAX. What was in registers is the caller's to load again.
+    private static func callSwift(
+        _ a: inout Assembler, _ function: HostCode.Function, _ second: GeneralRegister, _ third: GeneralRegister,
+        _ vectors: VectorCode
+    ) {
+        storeHomes(&a)
+        a.rdgsbase(.rdi)
+        a.mov(.rsi, second)
+        a.mov(.rdx, third)
+        a.call(vectors.storeForCall)
+        a.mov(.rax, unsafe unsafeBitCast(function, to: UInt.self))
+        a.call(.rax)
+    }
+
     // MARK: Code by address
 
     /// See `CPU.recallBlock`.
@@ -174,12 +189,7 @@ struct CommonCode {
         a.mov(gs(CPUState.codeBaseOffset), first)
         a.jmp(.at(second, Block.hostCodeOffset))
         a.place(isStale)
-        storeHomes(&a)
-        a.rdgsbase(.rdi)
-        a.mov(.rsi, second)
-        a.call(vectors.storeForCall)
-        a.mov(.rax, unsafe unsafeBitCast(CPU.revalidate, to: UInt.self))
-        a.call(.rax)
+        callSwift(&a, CPU.revalidate, second, first, vectors)
         a.call(vectors.loadAfterCall)
         a.mov(second, .rax)
         loadHomes(&a)
@@ -199,14 +209,8 @@ struct CommonCode {
         let (first, second) = Homes.scratch
         let stopped = a.label()
         let label = a.here()
-        storeHomes(&a)
-        a.rdgsbase(.rdi)
-        a.mov(.rsi, second)
-        a.mov(.rdx, first)
         a.sub(.rsp, 8)
-        a.call(vectors.storeForCall)
-        a.mov(.rax, unsafe unsafeBitCast(function, to: UInt.self))
-        a.call(.rax)
+        callSwift(&a, function, second, first, vectors)
         a.add(.rsp, 8)
         a.test(.rax, .rax)
         a.jcc(.nz, stopped)
@@ -302,15 +306,8 @@ struct CommonCode {
 
     private static func writeRefill(_ a: inout Assembler, isWrite: Bool, _ vectors: VectorCode) {
         let (first, second) = Homes.scratch
-        storeHomes(&a)
-        a.rdgsbase(.rdi)
-        a.mov(.rsi, first)
-        a.mov(.rdx, second, .long)
         a.sub(.rsp, 8)
-        a.call(vectors.storeForCall)
-        let function: @convention(c) (UInt, UInt, UInt) -> UInt = isWrite ? CPU.refillWrite : CPU.refillRead
-        a.mov(.rax, unsafe unsafeBitCast(function, to: UInt.self))
-        a.call(.rax)
+        callSwift(&a, isWrite ? CPU.refillWrite : CPU.refillRead, first, second, vectors)
         a.call(vectors.loadAfterCall)
         a.add(.rsp, 8)
         a.mov(first, .rax)

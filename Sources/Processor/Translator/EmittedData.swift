@@ -71,8 +71,9 @@ extension CPU {
         let place = unsafe self.slot(index)
         if unsafe place.pointee.length == 0 || (place.pointee.base ^ slot.base) >> 63 != 0 {
             let list = SlotList(isWrite: isWrite, isUpper: slot.base >> 63 != 0)
+            // Slots that were listed more than once have filled it up.
+            if state.filledSlots[list.rawValue] >= EmittedData.slotCount { emptySlots(list) }
             let count = state.filledSlots[list.rawValue]
-            guard count < EmittedData.slotCount else { return }
             unsafe numbers(list)[Int(count)] = UInt16(truncatingIfNeeded: index)
             state.filledSlots[list.rawValue] = count + 1
         }

@@ -195,13 +195,16 @@ enum InstructionKind {
     }
 
     private static let plainMnemonics: Set<Mnemonic> = [
-        .mov, .movsx, .movsxd, .movzx, .lea, .add, .or, .adc, .sbb, .and, .sub, .xor, .cmp, .test, .inc, .dec, .neg,
-        .not,
-        .rol, .ror, .rcl, .rcr, .shl, .shr, .sar, .shld, .shrd, .imul, .mul, .setcc, .cmovcc, .bswap, .xchg, .xadd,
-        .cmpxchg,
-        .cmpxchg8b, .cmpxchg16b, .bsf, .bsr, .tzcnt, .lzcnt, .popcnt, .nop, .cbw, .cwd, .andn, .bextr, .blsi, .blsmsk,
-        .blsr, .bzhi, .mulx,
-        .pdep,
-        .pext, .rorx, .sarx, .shlx, .shrx, .crc32, .movbe, .movnti, .cmc, .clc, .stc, .lahf, .sahf, .adcx, .adox,
+        // Moves
+        .mov, .movsx, .movsxd, .movzx, .movbe, .movnti, .lea, .cmovcc, .setcc, .bswap, .cbw, .cwd,
+        .xchg, .xadd, .cmpxchg, .cmpxchg8b, .cmpxchg16b,
+        // Arithmetic
+        .add, .adc, .adcx, .adox, .sub, .sbb, .cmp, .inc, .dec, .neg, .imul, .mul, .mulx, .crc32,
+        .and, .andn, .or, .xor, .not, .test,
+        // Shifts and bits
+        .rol, .ror, .rorx, .rcl, .rcr, .shl, .shlx, .shr, .shrx, .sar, .sarx, .shld, .shrd,
+        .bsf, .bsr, .tzcnt, .lzcnt, .popcnt, .bextr, .blsi, .blsmsk, .blsr, .bzhi, .pdep, .pext,
+        // Flags
+        .cmc, .clc, .stc, .lahf, .sahf,
     ]
 }

@@ -4,10 +4,10 @@ import X86
 /// What is behind the table of translations for emitted code: the results of earlier walks. Nothing here reads guest memory or
 /// changes what the guest can see; where that is needed the interpreter executes the instruction.
 extension CPU {
-    static let refillRead: @convention(c) (UInt, UInt, UInt) -> UInt = {
+    static let refillRead: HostCode.Function = {
         CPU($0).refill(UInt64($1), $2, isWrite: false) ? 1 : 0
     }
-    static let refillWrite: @convention(c) (UInt, UInt, UInt) -> UInt = {
+    static let refillWrite: HostCode.Function = {
         CPU($0).refill(UInt64($1), $2, isWrite: true) ? 1 : 0
     }
 

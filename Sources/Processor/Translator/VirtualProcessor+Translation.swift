@@ -48,16 +48,16 @@ extension CPU {
         takeFlags()
     }
 
-    /// Links that were filled for the same translations and the same code hold.
+    /// Links that were filled for the same mode, the same translations and the same code hold.
     private func stampLinks() {
-        let (epoch, generation) = (lookupEpoch, state.codeGeneration)
-        let kind = state.cpl == 3 ? 1 : 0
-        if state.stamps[kind].epoch != epoch || state.stamps[kind].generation != generation {
+        let (key, generation) = (state.enteredKey, state.codeGeneration)
+        let view = state.codeMode.view.rawValue
+        if state.stamps[view].key != key || state.stamps[view].generation != generation {
             state.lastStamp += 1
-            state.stamps[kind] = LinkStamp(epoch: epoch, generation: generation, stamp: state.lastStamp)
+            state.stamps[view] = LinkStamp(key: key, generation: generation, stamp: state.lastStamp)
         }
-        (state.stampedEpoch, state.stampedGeneration) = (epoch, generation)
-        state.linkStamp = state.stamps[kind].stamp
+        state.stampedGeneration = generation
+        state.linkStamp = state.stamps[view].stamp
     }
 
     /// Links lead nowhere any more.
@@ -93,9 +93,9 @@ extension CPU {
         let next = OpCursor(op).op.handler(address, op)
         if usesFlags { packFlags() }
         if next == 0 { return 1 }
-        let isSame = state.codeGeneration == state.stampedGeneration && lookupEpoch == state.stampedEpoch
+        let isSame = state.codeGeneration == state.stampedGeneration && lookupKey == state.enteredKey
         if isSame, state.interruptShadow == 0 { return 0 }
-        // The code may have changed, or where it is.
+        // The code may have changed, or where it is, or the mode that it was translated for.
         state.rip = followingRIP(OpCursor(op))
         state.stop = .boundary
         return 1
@@ -188,7 +188,8 @@ extension VirtualProcessor {
 
 /// What links are valid for.
 struct LinkStamp {
-    var epoch: UInt64 = 0
+    /// `CPU.lookupKey`.
+    var key: UInt64 = 0
     var generation: UInt64 = 0
     var stamp: UInt64 = 0
 }

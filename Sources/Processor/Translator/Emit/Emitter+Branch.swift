@@ -153,10 +153,9 @@ extension Emitter {
         let (first, second) = Homes.scratch
         let miss = assembler.label(), isStale = assembler.label()
         (held, flags.isInHost) = (nil, false)
-        if popping == 0 {
-            assembler.cmp(state(CPUState.exitRequestOffset), 0, .long)
-            assembler.jcc(.nz, miss, .near)
-        }
+        // Something in each loop has to look, and a loop may go back by returns alone.
+        assembler.cmp(state(CPUState.exitRequestOffset), 0, .long)
+        assembler.jcc(.nz, miss, .near)
         assembler.mov(second, first, .long)
         assembler.and(second, EmittedData.targetCount - 1, .long)
         assembler.shl(second, MemoryLayout<EmittedData.Link>.stride.trailingZeroBitCount, .long)
