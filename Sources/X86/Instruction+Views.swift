@@ -1,10 +1,7 @@
 /// What executors ask of a decoded instruction beside its operands.
 extension Instruction {
     /// The row of the opcode table, with conditions and effects.
-    public var opcodeRow: OpcodeRow {
-        let rows = OpcodeTable.rows
-        return Int(row) < rows.count ? rows[Int(row)] : OpcodeRow()
-    }
+    @inlinable public var opcodeRow: OpcodeRow { OpcodeTable.published[row] }
 
     /// The condition of `jcc`, `setcc` and `cmovcc`.
     public var condition: Condition { Condition(rawValue: opcode & 15) ?? .o }

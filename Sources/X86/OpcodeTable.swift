@@ -35,4 +35,25 @@ public enum OpcodeTable {
         }
         return rows
     }()
+
+    /// The rows where they are found at once.
+    @usableFromInline static let published = PublishedRows(rows)
+
+    /// SAFETY: allocated once, filled before they are published, never freed or written again; indices are below the count.
+    @usableFromInline @safe struct PublishedRows: Sendable {
+        @usableFromInline nonisolated(unsafe) let rows: UnsafePointer<OpcodeRow>
+        @usableFromInline let count: Int
+
+        init(_ table: [OpcodeRow]) {
+            let memory = UnsafeMutablePointer<OpcodeRow>.allocate(capacity: table.count)
+            for (index, row) in table.enumerated() { unsafe (memory + index).initialize(to: row) }
+            unsafe rows = UnsafePointer(memory)
+            count = table.count
+        }
+
+        /// A row; that of no instruction beyond them.
+        @inlinable subscript(index: UInt16) -> OpcodeRow {
+            Int(index) < count ? unsafe rows[Int(index)] : OpcodeRow()
+        }
+    }
 }

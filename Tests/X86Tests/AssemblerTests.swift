@@ -67,6 +67,24 @@ import Testing
 
     // MARK: Labels
 
+    /// What was written before leaves nothing behind, be it longer or shorter than what follows.
+    @Test(arguments: [0, 3, 900]) func whatIsForgottenLeavesNothing(count: Int) {
+        func write(_ a: inout Assembler, _ count: Int) -> [UInt8] {
+            let (end, start) = (a.label(), a.here())
+            for number in 0..<count { a.add(.at(end, number), .rax) }
+            a.jcc(.z, start)
+            a.jmp(end)
+            a.mov(.rdx, 0x1122_3344_5566_7788)
+            a.place(end)
+            return a.finished().bytes
+        }
+        var used = Assembler()
+        _ = write(&used, 100)
+        used.removeAll()
+        var fresh = Assembler()
+        #expect(write(&used, count) == write(&fresh, count))
+    }
+
     /// Jumps of each kind over so many bytes, forwards and backwards, beside each other, so that one's growth moves another.
     private func jumps(_ distance: Int) -> (code: Assembler.Code, targets: [Int]) {
         var a = Assembler()

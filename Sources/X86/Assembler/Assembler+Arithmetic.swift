@@ -38,17 +38,21 @@ extension Assembler {
     }
 
     /// The operation on a register or memory, and a register, memory or immediate.
-    public mutating func alu(
+    @inlinable public mutating func alu(
         _ operation: Operation, _ to: some Operand, _ from: some Operand, _ width: Width? = nil
     ) {
+        write(operation, to.form, from.form, width)
+    }
+
+    @usableFromInline mutating func write(_ operation: Operation, _ to: Form, _ from: Form, _ width: Width?) {
         let width = width ?? natural
         let opcode = Opcode(operation.rawValue << 3)
-        switch (to.form, from.form) {
+        switch (to, from) {
         case (_, .immediate(let value)):
             let immediate = immediate(value, width)
             if width != .byte, Int8(exactly: immediate.value) != nil {
                 encode(0x83, width, .digit(operation.rawValue), field(to, width), immediate: .init(immediate.value, 1))
-            } else if case .general(.rax) = to.form {
+            } else if case .general(.rax) = to {
                 sized(opcode.setting(4), width, immediate: immediate)
             } else {
                 sized(0x80, width, .digit(operation.rawValue), field(to, width), immediate: immediate)
@@ -58,18 +62,38 @@ extension Assembler {
         }
     }
 
-    public mutating func add(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) { alu(.add, a, b, width) }
-    public mutating func or(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) { alu(.or, a, b, width) }
-    public mutating func adc(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) { alu(.adc, a, b, width) }
-    public mutating func sbb(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) { alu(.sbb, a, b, width) }
-    public mutating func and(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) { alu(.and, a, b, width) }
-    public mutating func sub(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) { alu(.sub, a, b, width) }
-    public mutating func xor(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) { alu(.xor, a, b, width) }
-    public mutating func cmp(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) { alu(.cmp, a, b, width) }
+    @inlinable public mutating func add(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+        write(.add, a.form, b.form, width)
+    }
+    @inlinable public mutating func or(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+        write(.or, a.form, b.form, width)
+    }
+    @inlinable public mutating func adc(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+        write(.adc, a.form, b.form, width)
+    }
+    @inlinable public mutating func sbb(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+        write(.sbb, a.form, b.form, width)
+    }
+    @inlinable public mutating func and(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+        write(.and, a.form, b.form, width)
+    }
+    @inlinable public mutating func sub(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+        write(.sub, a.form, b.form, width)
+    }
+    @inlinable public mutating func xor(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+        write(.xor, a.form, b.form, width)
+    }
+    @inlinable public mutating func cmp(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+        write(.cmp, a.form, b.form, width)
+    }
 
-    public mutating func test(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+    @inlinable public mutating func test(_ a: some Operand, _ b: some Operand, _ width: Width? = nil) {
+        writeTest(a.form, b.form, width)
+    }
+
+    @usableFromInline mutating func writeTest(_ a: Form, _ b: Form, _ width: Width?) {
         let width = width ?? natural
-        switch (a.form, b.form) {
+        switch (a, b) {
         case (.general(.rax), .immediate(let value)): sized(0xA8, width, immediate: immediate(value, width))
         case (_, .immediate(let value)):
             sized(0xF6, width, .digit(0), field(a, width), immediate: immediate(value, width))

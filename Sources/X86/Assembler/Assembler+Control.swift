@@ -13,8 +13,11 @@ extension Assembler {
     public mutating func loop(_ label: Label) { jump(.counted(0xE2), label, .shortest) }
 
     /// By a register or memory.
-    public mutating func jmp(_ target: some Operand) { encode(0xFF, plain, .digit(4), field(target, natural)) }
-    public mutating func call(_ target: some Operand) { encode(0xFF, plain, .digit(2), field(target, natural)) }
+    @inlinable public mutating func jmp(_ target: some Operand) { writeTransfer(4, target.form) }
+    @inlinable public mutating func call(_ target: some Operand) { writeTransfer(2, target.form) }
+    @usableFromInline mutating func writeTransfer(_ digit: UInt8, _ target: Form) {
+        encode(0xFF, plain, .digit(digit), field(target, natural))
+    }
 
     public mutating func ret() { bytes(0xC3) }
     /// RET that takes so many bytes more off the stack.
@@ -46,8 +49,8 @@ extension Assembler {
 
     // MARK: Flags
 
-    public mutating func lahf() { bytes(0x9F) }
-    public mutating func sahf() { bytes(0x9E) }
+    public mutating func lahf() { byte(0x9F) }
+    public mutating func sahf() { byte(0x9E) }
     public mutating func cmc() { bytes(0xF5) }
     public mutating func clc() { bytes(0xF8) }
     public mutating func stc() { bytes(0xF9) }

@@ -47,13 +47,18 @@ extension Assembler {
         var memory: Memory? { if case .memory(let memory) = self { memory } else { nil } }
         /// The fourth bit of the register, and of the memory's index and base, as REX and VEX have them.
         var extensionBit: UInt8 { number >> 3 }
-        var indexBit: UInt8 { (memory?.index?.rawValue ?? 0) >> 3 }
-        var baseBit: UInt8 { memory.map { ($0.base?.rawValue ?? 0) >> 3 } ?? extensionBit }
+        var indexBit: UInt8 { if case .memory(let memory) = self { (memory.index?.rawValue ?? 0) >> 3 } else { 0 } }
+        var baseBit: UInt8 {
+            if case .memory(let memory) = self { (memory.base?.rawValue ?? 0) >> 3 } else { extensionBit }
+        }
+        var wantsREX: Bool { if case .byteRegister(4...7) = self { true } else { false } }
+        var forbidsREX: Bool { if case .highByte = self { true } else { false } }
     }
 
     /// The operand as a field; immediates are none.
-    func field(_ operand: some Operand, _ width: Width) -> Field {
-        switch operand.form {
+    func field(_ operand: some Operand, _ width: Width) -> Field { field(operand.form, width) }
+    func field(_ form: Form, _ width: Width) -> Field {
+        switch form {
         case .general(let register): width == .byte ? .byteRegister(register.rawValue) : .register(register.rawValue)
         case .highByte(let register) where width == .byte: .highByte(register.rawValue)
         case .segment(let segment): .register(segment.rawValue)
@@ -80,70 +85,73 @@ extension Assembler {
     mutating func encode(
         _ opcode: Opcode, _ width: Width, low: Field = .digit(0), immediate: Immediate = .none
     ) {
-        start(opcode.setting(low.number & 7), width, reg: .digit(0), rm: low)
-        little(immediate.value, immediate.size)
+        var code = InstructionBytes()
+        start(&code, opcode.setting(low.number & 7), width, reg: .digit(0), rm: low)
+        code.append(immediate.value, immediate.size)
+        write(code)
     }
 
     /// An instruction with a ModRM byte. `width` says 66 and REX.W.
     mutating func encode(
         _ opcode: Opcode, _ width: Width, _ reg: Field, _ rm: Field, immediate: Immediate = .none
     ) {
-        start(opcode, width, reg: reg, rm: rm)
-        modRM(reg.number, rm, behind: immediate.size)
-        little(immediate.value, immediate.size)
+        var code = InstructionBytes()
+        start(&code, opcode, width, reg: reg, rm: rm)
+        modRM(&code, reg.number, rm, behind: immediate.size)
+        code.append(immediate.value, immediate.size)
+        write(code)
     }
 
     /// Prefixes and opcode.
-    private mutating func start(_ opcode: Opcode, _ width: Width, reg: Field, rm: Field) {
-        segmentPrefix(rm)
-        if width != .byte, width != .quad, (width == .word) != (codeSize == .bits16) { byte(0x66) }
-        addressSizePrefix(rm)
+    @inline(__always)
+    private func start(_ code: inout InstructionBytes, _ opcode: Opcode, _ width: Width, reg: Field, rm: Field) {
+        segmentPrefix(&code, rm)
+        if width != .byte, width != .quad, (width == .word) != (codeSize == .bits16) { code.append(0x66) }
+        addressSizePrefix(&code, rm)
         switch opcode.prefix {
         case .any, .none, .noRepeat: break
-        case .p66: byte(0x66)
-        case .pF3: byte(0xF3)
-        case .pF2: byte(0xF2)
+        case .p66: code.append(0x66)
+        case .pF3: code.append(0xF3)
+        case .pF2: code.append(0xF2)
         }
-        rex(width == .quad, reg, rm)
+        rex(&code, width == .quad, reg, rm)
         switch opcode.map {
         case .oneByte: break
-        case .map0F: byte(0x0F)
-        case .map0F38: bytes(0x0F, 0x38)
-        case .map0F3A: bytes(0x0F, 0x3A)
+        case .map0F: code.append(0x0F)
+        case .map0F38: code.append(0x380F, 2)
+        case .map0F3A: code.append(0x3A0F, 2)
         }
-        byte(opcode.byte)
+        code.append(opcode.byte)
     }
 
-    private mutating func rex(_ wide: Bool, _ reg: Field, _ rm: Field) {
+    @inline(__always)
+    private func rex(_ code: inout InstructionBytes, _ wide: Bool, _ reg: Field, _ rm: Field) {
         var rex = (wide ? 8 : 0) | reg.extensionBit << 2 | rm.indexBit << 1 | rm.baseBit
-        var isForbidden = codeSize != .bits64
-        for field in [reg, rm] {
-            switch field {
-            case .byteRegister(4...7): rex |= 0x40
-            case .highByte: isForbidden = true
-            default: break
-            }
-        }
+        if reg.wantsREX || rm.wantsREX { rex |= 0x40 }
         guard rex != 0 else { return }
-        precondition(!isForbidden, "the registers can't be named in one instruction, or in this code")
-        byte(0x40 | rex)
+        precondition(
+            codeSize == .bits64 && !reg.forbidsREX && !rm.forbidsREX,
+            "the registers can't be named in one instruction, or in this code")
+        code.append(0x40 | rex)
     }
 
-    private mutating func segmentPrefix(_ rm: Field) {
-        switch rm.memory?.segment {
-        case nil: break
-        case .es: byte(0x26)
-        case .cs: byte(0x2E)
-        case .ss: byte(0x36)
-        case .ds: byte(0x3E)
-        case .fs: byte(0x64)
-        case .gs: byte(0x65)
+    @inline(__always)
+    private func segmentPrefix(_ code: inout InstructionBytes, _ rm: Field) {
+        guard case .memory(let memory) = rm, let segment = memory.segment else { return }
+        switch segment {
+        case .es: code.append(0x26)
+        case .cs: code.append(0x2E)
+        case .ss: code.append(0x36)
+        case .ds: code.append(0x3E)
+        case .fs: code.append(0x64)
+        case .gs: code.append(0x65)
         case .ldtr, .tr: preconditionFailure("no memory is in LDTR or TR")
         }
     }
 
-    private mutating func addressSizePrefix(_ rm: Field) {
-        if codeSize == .bits16, let memory = rm.memory, !isShortAbsolute(memory) { byte(0x67) }
+    @inline(__always)
+    private func addressSizePrefix(_ code: inout InstructionBytes, _ rm: Field) {
+        if codeSize == .bits16, let memory = rm.memory, !isShortAbsolute(memory) { code.append(0x67) }
     }
 
     // MARK: VEX
@@ -153,15 +161,26 @@ extension Assembler {
         _ opcode: Opcode, wide: Bool = false, w: Bool = false, _ reg: Field, vvvv: Field = .digit(0), _ rm: Field,
         immediate: Immediate = .none
     ) {
-        startVEX(opcode, wide: wide, w: w, reg, vvvv: vvvv, rm)
-        modRM(reg.number, rm, behind: immediate.size)
-        little(immediate.value, immediate.size)
+        var code = InstructionBytes()
+        startVEX(&code, opcode, wide: wide, w: w, reg, vvvv: vvvv, rm)
+        modRM(&code, reg.number, rm, behind: immediate.size)
+        code.append(immediate.value, immediate.size)
+        write(code)
+    }
+
+    /// The same without a ModRM byte.
+    mutating func encodeVEX(_ opcode: Opcode, wide: Bool, w: Bool, vvvv: Field) {
+        var code = InstructionBytes()
+        startVEX(&code, opcode, wide: wide, w: w, .digit(0), vvvv: vvvv, .digit(0))
+        write(code)
     }
 
     /// VEX and opcode: two bytes of prefix where they suffice.
-    mutating func startVEX(_ opcode: Opcode, wide: Bool, w: Bool, _ reg: Field, vvvv: Field, _ rm: Field) {
-        segmentPrefix(rm)
-        addressSizePrefix(rm)
+    private func startVEX(
+        _ code: inout InstructionBytes, _ opcode: Opcode, wide: Bool, w: Bool, _ reg: Field, vvvv: Field, _ rm: Field
+    ) {
+        segmentPrefix(&code, rm)
+        addressSizePrefix(&code, rm)
         let prefix: UInt8 =
             switch opcode.prefix {
             case .any, .none, .noRepeat: 0
@@ -172,54 +191,60 @@ extension Assembler {
         let last = (~vvvv.number & 15) << 3 | (wide ? 4 : 0) | prefix
         let r = (reg.extensionBit ^ 1) << 7, x = (rm.indexBit ^ 1) << 6, b = (rm.baseBit ^ 1) << 5
         if opcode.map == .map0F, !w, x | b == 0x60 {
-            bytes(0xC5, r | last)
+            code.append(0xC5)
+            code.append(r | last)
         } else {
-            bytes(0xC4, r | x | b | opcode.map.rawValue, (w ? 0x80 : 0) | last)
+            code.append(0xC4)
+            code.append(r | x | b | opcode.map.rawValue)
+            code.append((w ? 0x80 : 0) | last)
         }
-        byte(opcode.byte)
+        code.append(opcode.byte)
     }
 
     // MARK: ModRM
 
     /// ModRM, SIB and displacement; `behind`: bytes of the instruction after them.
-    mutating func modRM(_ reg: UInt8, _ rm: Field, behind: Int) {
+    @inline(__always)
+    private mutating func modRM(_ code: inout InstructionBytes, _ reg: UInt8, _ rm: Field, behind: Int) {
         let reg = (reg & 7) << 3
-        guard let memory = rm.memory else { return byte(0xC0 | reg | rm.number & 7) }
+        guard case .memory(let memory) = rm else { return code.append(0xC0 | reg | rm.number & 7) }
         let highest = codeSize == .bits64 ? Int(Int32.max) : Int(UInt32.max)
         precondition(Int(Int32.min)...highest ~= memory.displacement, "a displacement has 32 bits")
         if let label = memory.label {
             precondition(codeSize == .bits64 && memory.base == nil && memory.index == nil, "[RIP + displacement]")
-            byte(5 | reg)
+            code.append(5 | reg)
             references.append(
                 Reference(
-                    label: label, addend: memory.displacement, position: written.count,
-                    end: written.count + 4 + behind, jumps: jumps.count))
-            return little(0, 4)
+                    label: label, addend: memory.displacement, position: position + code.count,
+                    end: position + code.count + 4 + behind, jumps: jumps.count))
+            return code.append(0, 4)
         }
-        guard let base = memory.base else { return withoutBase(reg, memory) }
+        guard let base = memory.base else { return withoutBase(&code, reg, memory) }
         let low = base.rawValue & 7
         // RBP and R13 without a displacement mean something else.
         let size = memory.displacement == 0 && low != 5 ? 0 : Int8(exactly: memory.displacement) != nil ? 1 : 4
         let mod: UInt8 = size == 0 ? 0 : size == 1 ? 0x40 : 0x80
         if memory.index != nil || low == 4 {
-            bytes(mod | reg | 4, sib(memory, base: low))
+            code.append(mod | reg | 4)
+            code.append(sib(memory, base: low))
         } else {
-            byte(mod | reg | low)
+            code.append(mod | reg | low)
         }
-        little(Int64(memory.displacement), size)
+        code.append(Int64(memory.displacement), size)
     }
 
-    private mutating func withoutBase(_ reg: UInt8, _ memory: Memory) {
+    private func withoutBase(_ code: inout InstructionBytes, _ reg: UInt8, _ memory: Memory) {
         if isShortAbsolute(memory) {
-            byte(reg | 6)
-            return little(Int64(memory.displacement), 2)
+            code.append(reg | 6)
+            return code.append(Int64(memory.displacement), 2)
         }
         if memory.index == nil, codeSize != .bits64 {
-            byte(reg | 5)
+            code.append(reg | 5)
         } else {
-            bytes(reg | 4, sib(memory, base: 5))
+            code.append(reg | 4)
+            code.append(sib(memory, base: 5))
         }
-        little(Int64(memory.displacement), 4)
+        code.append(Int64(memory.displacement), 4)
     }
 
     private func sib(_ memory: Memory, base: UInt8) -> UInt8 {

@@ -7,10 +7,25 @@ extension Assembler {
     /// Code whose labels all have their places.
     public struct Code: Sendable {
         public let bytes: [UInt8]
-        fileprivate let offsets: [Int]
+        fileprivate let layout: Layout
 
         /// Where a label is, from the code's start.
-        public func offset(of label: Label) -> Int { offsets[label.index] }
+        public func offset(of label: Label) -> Int { layout.offset(of: label) }
+    }
+
+    /// Where things are once the lengths of jumps are known.
+    fileprivate struct Layout {
+        let places: [Place]
+        /// Bytes of jumps before each jump, and at last of all.
+        var starts: [Int]
+
+        func offset(of label: Label) -> Int {
+            switch places[label.index] {
+            case .unknown: preconditionFailure("a label was not placed")
+            case .inside(let bytes, let jumps): bytes + starts[jumps]
+            case .outside(let offset): offset
+            }
+        }
     }
 
     /// Where a label is.
@@ -71,7 +86,7 @@ extension Assembler {
     /// Puts a label here.
     public mutating func place(_ label: Label) {
         guard case .unknown = places[label.index] else { preconditionFailure("a label has one place") }
-        places[label.index] = .inside(bytes: written.count, jumps: jumps.count)
+        places[label.index] = .inside(bytes: position, jumps: jumps.count)
     }
 
     /// A label that is here.
@@ -82,7 +97,7 @@ extension Assembler {
     }
 
     mutating func jump(_ kind: Jump.Kind, _ label: Label, _ reach: Reach) {
-        jumps.append(Jump(kind: kind, label: label, position: written.count, reach: reach))
+        jumps.append(Jump(kind: kind, label: label, position: position, reach: reach))
     }
 
     // MARK: The end
@@ -90,70 +105,79 @@ extension Assembler {
     /// The code, with the shortest jumps that reach: all are short at first, and those that don't reach grow until all do.
     public func finished() -> Code {
         var isShort = jumps.map { $0.reach == .shortest && $0.kind.shortOpcode != nil }
+        var layout = Layout(places: places, starts: Array(repeating: 0, count: jumps.count + 1))
         while true {
-            let starts = jumpStarts(isShort)
-            let offsets = offsets(starts)
+            place(&layout, isShort)
             var grown = false
             for (index, jump) in jumps.enumerated() where isShort[index] {
-                let distance = offsets[jump.label.index] - (jump.position + starts[index] + 2)
+                let distance = layout.offset(of: jump.label) - (jump.position + layout.starts[index] + 2)
                 if Int8(exactly: distance) == nil {
                     precondition(jump.kind.nearOpcode != nil, "a counted jump reaches 127 bytes")
                     isShort[index] = false
                     grown = true
                 }
             }
-            if !grown { return Code(bytes: laidOut(isShort, starts, offsets), offsets: offsets) }
+            if !grown { return Code(bytes: bytes(layout, isShort), layout: layout) }
         }
     }
 
-    /// Bytes of jumps before each jump, and at last of all.
-    private func jumpStarts(_ isShort: [Bool]) -> [Int] {
-        var starts = [0]
-        for (index, jump) in jumps.enumerated() {
-            let length = isShort[index] ? 2 : (jump.kind.nearOpcode?.count ?? 0) + nearBytes
-            starts.append(starts[index] + length)
+    private func place(_ layout: inout Layout, _ isShort: [Bool]) {
+        var start = 0
+        for index in jumps.indices {
+            layout.starts[index] = start
+            start += isShort[index] ? 2 : (jumps[index].kind.nearOpcode?.count ?? 0) + nearBytes
         }
-        return starts
+        layout.starts[jumps.count] = start
     }
 
     /// Bytes of a near jump's displacement.
     private var nearBytes: Int { codeSize == .bits16 ? 2 : 4 }
 
-    private func offsets(_ starts: [Int]) -> [Int] {
-        places.map {
-            switch $0 {
-            case .unknown: preconditionFailure("a label was not placed")
-            case .inside(let bytes, let jumps): bytes + starts[jumps]
-            case .outside(let offset): offset
+    /// What was written, with the jumps between.
+    private func bytes(_ layout: Layout, _ isShort: [Bool]) -> [UInt8] {
+        let count = position + layout.starts[jumps.count]
+        return unsafe [UInt8](unsafeUninitializedCapacity: count + 16) { code, used in
+            // SAFETY: jumps and what is between them fill `count` bytes in order; a jump is stored as 16, for which there is room.
+            unsafe written.withUnsafeBufferPointer { written in
+                var copied = 0
+                func copy(to end: Int, behind jumps: Int) {
+                    guard end > copied, let from = written.baseAddress, let to = code.baseAddress else {
+                        return
+                    }
+                    unsafe (to + copied + jumps).update(from: from + copied, count: end - copied)
+                    copied = end
+                }
+                for (index, jump) in jumps.enumerated() {
+                    copy(to: jump.position, behind: layout.starts[index])
+                    let start = jump.position + layout.starts[index]
+                    let encoded = encoded(jump, layout.offset(of: jump.label) - start, isShort: isShort[index])
+                    unsafe UnsafeMutableRawBufferPointer(code).storeBytes(
+                        of: encoded.bits.littleEndian, toByteOffset: start, as: UInt128.self)
+                }
+                copy(to: position, behind: layout.starts[jumps.count])
             }
+            for reference in references {
+                let base = layout.starts[reference.jumps]
+                let value = displacement(layout.offset(of: reference.label) + reference.addend - reference.end - base)
+                unsafe UnsafeMutableRawBufferPointer(code).storeBytes(
+                    of: Int32(truncatingIfNeeded: value).littleEndian, toByteOffset: base + reference.position,
+                    as: Int32.self)
+            }
+            used = count
         }
     }
 
-    private func laidOut(_ isShort: [Bool], _ starts: [Int], _ offsets: [Int]) -> [UInt8] {
-        var code = Assembler(codeSize)
-        var copied = 0
-        for (index, jump) in jumps.enumerated() {
-            code.bytes(written[copied..<jump.position])
-            copied = jump.position
-            let target = offsets[jump.label.index], start = jump.position + starts[index]
-            if isShort[index], let opcode = jump.kind.shortOpcode {
-                code.bytes(opcode)
-                code.little(Int64(target - start - 2), 1)
-            } else if let opcode = jump.kind.nearOpcode {
-                code.bytes(opcode)
-                code.little(displacement(target - start - opcode.count - nearBytes), nearBytes)
-            }
+    /// A jump over a distance that counts from its beginning.
+    private func encoded(_ jump: Jump, _ distance: Int, isShort: Bool) -> InstructionBytes {
+        var code = InstructionBytes()
+        if isShort, let opcode = jump.kind.shortOpcode {
+            code.append(opcode)
+            code.append(Int64(distance - 2), 1)
+        } else if let opcode = jump.kind.nearOpcode {
+            code.append(Int64(opcode.bytes), opcode.count)
+            code.append(displacement(distance - opcode.count - nearBytes), nearBytes)
         }
-        code.bytes(written[copied...])
-        var bytes = code.written
-        for reference in references {
-            let base = starts[reference.jumps]
-            let value = displacement(offsets[reference.label.index] + reference.addend - reference.end - base)
-            for index in 0..<4 {
-                bytes[base + reference.position + index] = UInt8(truncatingIfNeeded: value >> Int64(8 * index))
-            }
-        }
-        return bytes
+        return code
     }
 
     private func displacement(_ value: Int) -> Int64 {
@@ -172,11 +196,12 @@ extension Assembler.Jump.Kind {
         }
     }
 
-    fileprivate var nearOpcode: [UInt8]? {
+    /// The first byte in the lowest bits.
+    fileprivate var nearOpcode: (bytes: Int, count: Int)? {
         switch self {
-        case .jmp: [0xE9]
-        case .jcc(let condition): [0x0F, 0x80 | condition.rawValue]
-        case .call: [0xE8]
+        case .jmp: (0xE9, 1)
+        case .jcc(let condition): (0x800F | Int(condition.rawValue) << 8, 2)
+        case .call: (0xE8, 1)
         case .counted: nil
         }
     }

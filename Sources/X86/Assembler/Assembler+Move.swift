@@ -2,9 +2,13 @@
 
 extension Assembler {
     /// MOV of general registers, memory and immediates; of segment registers from and to them.
-    public mutating func mov(_ to: some Operand, _ from: some Operand, _ width: Width? = nil) {
+    @inlinable public mutating func mov(_ to: some Operand, _ from: some Operand, _ width: Width? = nil) {
+        writeMove(to.form, from.form, width)
+    }
+
+    @usableFromInline mutating func writeMove(_ to: Form, _ from: Form, _ width: Width?) {
         let width = width ?? natural
-        switch (to.form, from.form) {
+        switch (to, from) {
         case (.general(let register), .immediate(let value)): mov(register, value, width)
         case (_, .immediate(let value)):
             sized(0xC6, width, .digit(0), field(to, width), immediate: immediate(value, width))
@@ -160,5 +164,5 @@ extension Assembler {
     public mutating func rep() { bytes(0xF3) }
     public mutating func repne() { bytes(0xF2) }
     /// Before an instruction that may be locked.
-    public mutating func lock() { bytes(0xF0) }
+    public mutating func lock() { byte(0xF0) }
 }

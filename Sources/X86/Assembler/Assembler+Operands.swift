@@ -49,11 +49,11 @@ extension Assembler {
         public var segment: SegmentName?
 
         /// Nothing but a displacement is an absolute address, sign-extended to 64 bits.
-        public init(
+        @inlinable public init(
             _ base: GeneralRegister? = nil, index: GeneralRegister? = nil, scale: Int = 1, _ displacement: Int = 0
         ) {
             precondition(index != .rsp, "RSP can't be an index")
-            precondition([1, 2, 4, 8].contains(scale), "a scale is 1, 2, 4 or 8")
+            precondition(scale & ~15 == 0 && scale.nonzeroBitCount == 1, "a scale is 1, 2, 4 or 8")
             self.base = base
             self.index = index
             self.scale = scale
@@ -71,7 +71,7 @@ extension Assembler {
         }
 
         /// The same in another segment.
-        public func `in`(_ segment: SegmentName) -> Memory {
+        @inlinable public func `in`(_ segment: SegmentName) -> Memory {
             var memory = self
             memory.segment = segment
             return memory
@@ -79,14 +79,30 @@ extension Assembler {
     }
 }
 
-extension GeneralRegister: Assembler.Operand { public var form: Assembler.Form { .general(self) } }
-extension Assembler.HighByte: Assembler.Operand { public var form: Assembler.Form { .highByte(self) } }
-extension SegmentName: Assembler.Operand { public var form: Assembler.Form { .segment(self) } }
-extension Assembler.Vector: Assembler.Operand { public var form: Assembler.Form { .vector(self) } }
-extension Assembler.Memory: Assembler.Operand { public var form: Assembler.Form { .memory(self) } }
-extension Int: Assembler.Operand { public var form: Assembler.Form { .immediate(Int64(self)) } }
-extension UInt: Assembler.Operand { public var form: Assembler.Form { .immediate(Int64(bitPattern: UInt64(self))) } }
-extension UInt64: Assembler.Operand { public var form: Assembler.Form { .immediate(Int64(bitPattern: self)) } }
+extension GeneralRegister: Assembler.Operand {
+    @inlinable public var form: Assembler.Form { .general(self) }
+}
+extension Assembler.HighByte: Assembler.Operand {
+    @inlinable public var form: Assembler.Form { .highByte(self) }
+}
+extension SegmentName: Assembler.Operand {
+    @inlinable public var form: Assembler.Form { .segment(self) }
+}
+extension Assembler.Vector: Assembler.Operand {
+    @inlinable public var form: Assembler.Form { .vector(self) }
+}
+extension Assembler.Memory: Assembler.Operand {
+    @inlinable public var form: Assembler.Form { .memory(self) }
+}
+extension Int: Assembler.Operand {
+    @inlinable public var form: Assembler.Form { .immediate(Int64(self)) }
+}
+extension UInt: Assembler.Operand {
+    @inlinable public var form: Assembler.Form { .immediate(Int64(bitPattern: UInt64(self))) }
+}
+extension UInt64: Assembler.Operand {
+    @inlinable public var form: Assembler.Form { .immediate(Int64(bitPattern: self)) }
+}
 
 // MARK: Names, where any operand is taken
 
@@ -141,7 +157,7 @@ extension Assembler.Vector {
 
 extension Assembler.Operand where Self == Assembler.Memory {
     /// [base + index × scale + displacement]
-    public static func at(
+    @inlinable public static func at(
         _ base: GeneralRegister, index: GeneralRegister? = nil, scale: Int = 1, _ displacement: Int = 0
     ) -> Self {
         Assembler.Memory(base, index: index, scale: scale, displacement)

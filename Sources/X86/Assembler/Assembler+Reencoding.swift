@@ -29,7 +29,7 @@ extension Assembler {
                 encodeVEX(
                     opcode, wide: wide, w: w, again.reg, vvvv: again.vvvv, again.rm, immediate: again.immediate)
             } else {
-                startVEX(opcode, wide: wide, w: w, .digit(0), vvvv: again.vvvv, .digit(0))
+                encodeVEX(opcode, wide: wide, w: w, vvvv: again.vvvv)
             }
             return true
         }

@@ -18,8 +18,10 @@ public struct Assembler: Sendable {
     /// What the code runs as. Code of 16 and 32 bits has the first eight registers only, and 32-bit addresses.
     public let codeSize: CodeSize
 
-    /// All but the jumps to labels, whose lengths are known at the end.
+    /// All but the jumps to labels, whose lengths are known at the end; behind it room for more.
     private(set) var written: [UInt8] = []
+    /// How much of it is code.
+    private(set) var position = 0
     var places: [Place] = []
     var jumps: [Jump] = []
     var references: [Reference] = []
@@ -35,15 +37,35 @@ public struct Assembler: Sendable {
         return assembler.finished().bytes
     }
 
+    /// Forgets all code and labels, but keeps the memory that they took.
+    public mutating func removeAll() {
+        position = 0
+        places.removeAll(keepingCapacity: true)
+        jumps.removeAll(keepingCapacity: true)
+        references.removeAll(keepingCapacity: true)
+    }
+
     /// Bytes as they are.
-    public mutating func bytes(_ bytes: UInt8...) { written += bytes }
-    public mutating func bytes(_ bytes: some Sequence<UInt8>) { written += bytes }
+    public mutating func bytes(_ bytes: UInt8...) { self.bytes(bytes) }
+    public mutating func bytes(_ bytes: some Sequence<UInt8>) { for byte in bytes { self.byte(byte) } }
 
-    mutating func byte(_ byte: UInt8) { written.append(byte) }
+    mutating func byte(_ byte: UInt8) {
+        var code = InstructionBytes()
+        code.append(byte)
+        write(code)
+    }
 
-    /// The low `count` bytes of `value`, the lowest first.
-    mutating func little(_ value: Int64, _ count: Int) {
-        for index in 0..<count { written.append(UInt8(truncatingIfNeeded: value >> Int64(index * 8))) }
+    /// Adds an instruction.
+    mutating func write(_ code: InstructionBytes) {
+        if written.count &- position < 16 {
+            written.append(contentsOf: repeatElement(0, count: max(512, written.count)))
+        }
+        let position = position
+        // SAFETY: the bounds are checked.
+        unsafe written.withUnsafeMutableBytes {
+            unsafe $0.storeBytes(of: code.bits.littleEndian, toByteOffset: position, as: UInt128.self)
+        }
+        self.position = position &+ code.count
     }
 
     /// The width of registers that the code has of itself.
