@@ -110,7 +110,7 @@ enum VirtualCPUStatistic: Int, StatisticName {
     case exits, ioExits, mmioExits, haltExits, haltWakeups, blocking, signalExits, interruptWindowExits
     case interruptInjections, nmiInjections, hypercalls
     // Of the translator, and our own: 0 where the interpreter executes.
-    case translations, translationInvalidations, translationEvictions, translationTime
+    case translations, translatedInstructions, translationInvalidations, translationEvictions, translationTime
     case translationEntries, translationColdExits, translatedUserInstructions, translatedSystemInstructions
 
     var name: String {
@@ -127,6 +127,7 @@ enum VirtualCPUStatistic: Int, StatisticName {
         case .nmiInjections: "nmi_injections"
         case .hypercalls: "hypercalls"
         case .translations: "translator_translations"
+        case .translatedInstructions: "translator_instructions"
         case .translationInvalidations: "translator_invalidations"
         case .translationEvictions: "translator_evictions"
         case .translationTime: "translator_time_ns"
@@ -164,6 +165,7 @@ extension VirtualCPU {
     func showTranslationCounters() {
         guard statistics.isShown, let counters = processor.translationCounters else { return }
         statistics.set(.translations, counters.translations)
+        statistics.set(.translatedInstructions, counters.instructions)
         statistics.set(.translationInvalidations, counters.invalidations)
         statistics.set(.translationEvictions, counters.evictions)
         statistics.set(.translationTime, counters.translationTime)

@@ -6,22 +6,16 @@ import X86
 struct CrossingCode: BitwiseCopyable {
     /// The host's address of the next page.
     private var page: UInt
-    private var count: Int
-    private var bytes = InlineArray<16, UInt8>(repeating: 0)
+    private var tail: CodeBytes
 
     init(_ page: UInt, _ step: Superblock.Step) {
         self.page = page
-        let tail = step.bytes.suffix(step.next - 4096)
-        count = tail.count
-        for (index, byte) in tail.enumerated() { bytes[index] = byte }
+        tail = step.bytes.dropFirst(4096 - step.offset)
     }
 
     fileprivate func holds(_ page: UInt?) -> Bool {
         guard page == self.page, let code = unsafe UnsafeRawPointer(bitPattern: self.page) else { return false }
-        for index in 0..<min(count, 15) where unsafe code.load(fromByteOffset: index, as: UInt8.self) != bytes[index] {
-            return false
-        }
-        return true
+        return unsafe CodeBytes(code, count: tail.count) == tail
     }
 }
 

@@ -16,6 +16,15 @@ struct FlagState: Hashable {
 
     /// An instruction of ours may overwrite the host's.
     var survivesClobbering: Bool { isSaved || source != nil || self == .dead }
+
+    /// They can be made again out of guest registers among these.
+    func isMade(of registers: RegisterSet) -> Bool {
+        guard let source else { return false }
+        return registers.contains { number in Homes.home(number).map(source.uses) ?? false }
+    }
+
+    /// Guest registers are about to be written of which alone they could be made again.
+    func isLost(writing registers: RegisterSet) -> Bool { !isSaved && isMade(of: registers) }
 }
 
 /// Host instructions that leave the flags which an instruction of the guest has left, from registers that hold what they held

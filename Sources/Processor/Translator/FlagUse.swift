@@ -64,20 +64,22 @@ extension Superblock {
 
     private func seesFlags(_ block: BasicBlock) -> Bool {
         // Where code is entered somebody may have come from a leaving.
-        for step in block.steps {
-            let use = FlagUse(step.instruction)
-            if InstructionKind(step, mode).mayLeave(step.instruction) || use.dependsOnFormer { return true }
+        for index in block.steps {
+            let use = steps[index].flagUse
+            if steps[index].kind.mayLeave(steps[index].instruction) || use.dependsOnFormer { return true }
             if use.overwrites { return false }
         }
-        return leavesAtEnd(block) || block.successors.isEmpty || block.successors.contains { !blocks[$0].flagsAreDead }
+        if leavesAtEnd(block) || block.following == nil && block.target == nil { return true }
+        func isSeen(_ next: Int?) -> Bool { next.map { !blocks[$0].flagsAreDead } ?? false }
+        return isSeen(block.following) || isSeen(block.target)
     }
 
     /// Control may leave the superblock behind the last step.
-    func leavesAtEnd(_ block: BasicBlock) -> Bool {
-        guard let last = block.steps.last else { return true }
-        let kind = InstructionKind(last, mode)
-        if let target = kind.targetInPage, starts[target] == nil { return true }
-        if kind.fallsThrough, starts[last.next] == nil { return true }
+    private func leavesAtEnd(_ block: BasicBlock) -> Bool {
+        let last = steps[block.steps.upperBound - 1]
+        let kind = last.kind
+        if kind.targetInPage != nil, block.target == nil { return true }
+        if kind.fallsThrough, block.following == nil { return true }
         switch kind {
         case .plain, .nothing, .push, .pop, .leave, .divide, .interpreted: return false
         case .jump(let target), .jumpIf(_, let target):

@@ -41,8 +41,6 @@ extension InstructionKind {
 extension Superblock {
     /// Holds an instruction that passes through to the host's vector registers.
     var usesVectors: Bool {
-        blocks.contains { block in
-            block.steps.contains { InstructionKind.isVector($0.instruction, mode) && !InstructionKind($0, mode).isCold }
-        }
+        steps.contains { !$0.kind.isCold && InstructionKind.isVector($0.instruction, mode) }
     }
 }

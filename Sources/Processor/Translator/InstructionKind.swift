@@ -19,18 +19,18 @@ enum InstructionKind {
     /// Left to the interpreter, with what follows.
     case cold
 
-    init(_ step: Superblock.Step, _ mode: CodeMode) {
-        self.init(translating: step, mode)
+    /// - Parameter next: the offset behind it.
+    init(_ instruction: Instruction, next: Int, _ mode: CodeMode) {
+        self.init(translating: instruction, next: next, mode)
         guard case .cold = self else { return }
-        let row = step.instruction.opcodeRow
+        let row = instruction.opcodeRow
         guard row.flow == .straight, row.opcodeClass == .integer || row.opcodeClass == .system,
-            !InstructionKind.restoresVectors(step.instruction)
+            !InstructionKind.restoresVectors(instruction)
         else { return }
         self = .interpreted
     }
 
-    private init(translating step: Superblock.Step, _ mode: CodeMode) {
-        let instruction = step.instruction
+    private init(translating instruction: Instruction, next: Int, _ mode: CodeMode) {
         let row = instruction.opcodeRow
         self = .cold
         let isVector = InstructionKind.isVector(instruction, mode)
@@ -39,7 +39,7 @@ enum InstructionKind {
         else { return }
         if InstructionKind.hasHighByte(instruction) {
             // No encoding has such a register beside one of the last eight: only as it is, with registers that are at home.
-            guard InstructionKind.plainMnemonics.contains(instruction.mnemonic), !instruction.hasMemoryOperand,
+            guard InstructionKind.isPlain(instruction), !instruction.hasMemoryOperand,
                 !instruction.prefixes.contains(.lock), !InstructionKind.names(4, instruction)
             else { return }
             self = .plain
@@ -58,7 +58,7 @@ enum InstructionKind {
         {
             return
         }
-        let target = step.next &+ Int(truncatingIfNeeded: Int64(bitPattern: instruction.immediate))
+        let target = next &+ Int(truncatingIfNeeded: Int64(bitPattern: instruction.immediate))
         switch instruction.mnemonic {
         case .jmp, .call:
             guard instruction.operandSize == 8 else { return }
@@ -99,22 +99,22 @@ enum InstructionKind {
             self = .plain
         case .ldmxcsr, .vldmxcsr: self = .loadMXCSR
         default:
-            if isVector || InstructionKind.plainMnemonics.contains(instruction.mnemonic) { self = .plain }
+            if isVector || InstructionKind.isPlain(instruction) { self = .plain }
         }
-        if case .plain = self, InstructionKind.homeless(instruction) > (instruction.hasMemoryOperand ? 1 : 2) {
+        if case .plain = self, InstructionKind.homeless(instruction).count > (instruction.hasMemoryOperand ? 1 : 2) {
             self = .cold
         }
     }
 
     /// Register operands that are in the state, each of which needs a scratch register.
-    private static func homeless(_ instruction: Instruction) -> Int {
-        var found: Set<UInt8> = []
+    private static func homeless(_ instruction: Instruction) -> RegisterSet {
+        var found: RegisterSet = []
         for index in 0..<Int(instruction.operandCount) {
             if case .register(let guest, _) = instruction.operands[index], Homes.home(guest) == nil {
                 found.insert(guest)
             }
         }
-        return found.count
+        return found
     }
 
     /// AH, CH, DH or BH.
@@ -168,31 +168,34 @@ enum InstructionKind {
     }
 
     /// The guest's general registers that an instruction writes, whole or in part.
-    func written(_ instruction: Instruction) -> [UInt8] {
-        var registers: [UInt8] = []
+    func written(_ instruction: Instruction) -> RegisterSet {
+        var registers: RegisterSet = []
         switch self {
-        case .push, .call, .callIndirect, .returnNear: registers = [4]
+        case .push, .call, .callIndirect, .returnNear, .pop: registers.insert(4)
         case .leave: return [4, 5]
-        case .pop: registers = [4]
         default: break
         }
-        for index in 0..<Int(instruction.operandCount) where instruction.opcodeRow.operands[index].access != .read {
+        let row = instruction.opcodeRow
+        for index in 0..<Int(instruction.operandCount) where row.operands[index].access != .read {
             switch instruction.operands[index] {
-            case .register(let number, _): registers.append(number)
-            case .highByte(let number): registers.append(number & 3)
+            case .register(let number, _): registers.insert(number)
+            case .highByte(let number): registers.insert(number & 3)
             default: break
             }
         }
         switch instruction.mnemonic {
-        case .mul, .cwd, .div, .idiv: registers += [0, 2]
-        case .imul where instruction.operandCount == 1: registers += [0, 2]
-        case .cbw, .cmpxchg, .lahf: registers.append(0)
-        case .cmpxchg8b, .cmpxchg16b: registers += [0, 2]
-        case .pcmpestri, .pcmpistri, .vpcmpestri, .vpcmpistri: registers.append(1)
+        case .mul, .cwd, .div, .idiv, .cmpxchg8b, .cmpxchg16b: registers.formUnion([0, 2])
+        case .imul where instruction.operandCount == 1: registers.formUnion([0, 2])
+        case .cbw, .cmpxchg, .lahf: registers.insert(0)
+        case .pcmpestri, .pcmpistri, .vpcmpestri, .vpcmpistri: registers.insert(1)
         default: break
         }
         return registers
     }
+
+    private static func isPlain(_ instruction: Instruction) -> Bool { plainRows[Int(instruction.row)] }
+    /// By the rows of the opcode table.
+    private static let plainRows = OpcodeTable.rows.map { plainMnemonics.contains($0.mnemonic) }
 
     private static let plainMnemonics: Set<Mnemonic> = [
         // Moves

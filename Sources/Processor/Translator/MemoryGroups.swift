@@ -26,9 +26,11 @@ struct MemoryGroups {
 
     private(set) var groups: [Group] = []
     /// Of memory operands, by the step's index.
-    private(set) var operands: [Int: Access] = [:]
+    private(set) var operands: [Access?]
     /// Of what is pushed and popped.
-    private(set) var stack: [Int: Access] = [:]
+    private(set) var stack: [Access?]
+    /// Which groups each basic block has.
+    private(set) var ofBlocks: [Range<Int>] = []
 
     /// A value that a register held, and the register's distance from it.
     private struct Value {
@@ -36,23 +38,28 @@ struct MemoryGroups {
         var distance = 0
     }
 
-    private var values: [Value]
-    private var nextValue = 17
-    /// The open group of each value, by whether it writes.
-    private var open: [Int: Int] = [:]
+    private var values = [Value](repeating: Value(number: 0), count: 16)
+    /// The open group of each value, by its number.
+    private var open: [Int?] = []
     private let sharing: Bool
 
     /// With `sharing` off each access is checked by itself.
-    init(_ steps: [Superblock.Step], _ mode: CodeMode, sharing: Bool) {
-        values = (0..<16).map { Value(number: $0) }
+    init(_ superblock: Superblock, sharing: Bool) {
         self.sharing = sharing
-        for (index, step) in steps.enumerated() { note(step, index, InstructionKind(step, mode)) }
+        operands = Array(repeating: nil, count: superblock.steps.count)
+        stack = operands
+        for block in superblock.blocks {
+            forget(.all)
+            let first = groups.count
+            for index in block.steps { note(superblock.steps[index], index) }
+            ofBlocks.append(first..<groups.count)
+        }
     }
 
-    private mutating func note(_ step: Superblock.Step, _ index: Int, _ kind: InstructionKind) {
+    private mutating func note(_ step: Superblock.Step, _ index: Int) {
         let instruction = step.instruction
         let rsp = GeneralRegister.rsp.rawValue
-        switch kind {
+        switch step.kind {
         case .push, .call: stack[index] = access(rsp, -8, size: 8, isWrite: true)
         case .callIndirect:
             if instruction.hasMemoryOperand { operands[index] = access(instruction) }
@@ -63,7 +70,7 @@ struct MemoryGroups {
             if instruction.hasMemoryOperand, instruction.memorySize != 0 { operands[index] = access(instruction) }
         default: break
         }
-        follow(step, kind)
+        follow(step)
     }
 
     private mutating func access(_ instruction: Instruction) -> Access {
@@ -96,13 +103,11 @@ struct MemoryGroups {
 
     // MARK: What registers hold
 
-    private mutating func follow(_ step: Superblock.Step, _ kind: InstructionKind) {
+    private mutating func follow(_ step: Superblock.Step) {
         let instruction = step.instruction
         let (rsp, rbp) = (Int(GeneralRegister.rsp.rawValue), Int(GeneralRegister.rbp.rawValue))
-        switch kind {
-        case .interpreted:
-            open.removeAll()
-            forget(Array(0..<16))
+        switch step.kind {
+        case .interpreted: forget(.all)
         case .push, .call, .callIndirect: values[rsp].distance -= 8
         case .pop:
             values[rsp].distance += 8
@@ -114,15 +119,15 @@ struct MemoryGroups {
             if let (register, value) = moved(instruction) {
                 values[register] = value
             } else {
-                forget(kind.written(instruction))
+                forget(step.kind.written(instruction))
             }
         }
     }
 
-    private mutating func forget(_ registers: [UInt8]) {
+    private mutating func forget(_ registers: RegisterSet) {
         for register in registers {
-            values[Int(register)] = Value(number: nextValue)
-            nextValue += 1
+            values[Int(register)] = Value(number: open.count)
+            open.append(nil)
         }
     }
 

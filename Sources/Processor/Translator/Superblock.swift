@@ -1,31 +1,45 @@
 import X86
 
 /// Code that is translated as one: what can be reached from one entry by direct branches without leaving its page, as basic
-/// blocks in the order of their addresses.
+/// blocks.
 struct Superblock {
+    /// An instruction, and what the stages behind the decoding ask of it again and again.
     struct Step {
-        var instruction: Instruction
+        let instruction: Instruction
         /// Of its first byte in the page.
-        var offset: Int
+        let offset: Int
         /// As they were decoded.
-        var bytes: [UInt8]
+        let bytes: CodeBytes
+        let kind: InstructionKind
+        let flagUse: FlagUse
         var next: Int { offset + Int(instruction.length) }
         /// Its last bytes are in the next page.
         var crosses: Bool { next > 4096 }
+
+        init(_ instruction: Instruction, offset: Int, _ bytes: CodeBytes, _ mode: CodeMode) {
+            self.instruction = instruction
+            self.offset = offset
+            self.bytes = bytes.prefix(Int(instruction.length))
+            kind = InstructionKind(instruction, next: offset + Int(instruction.length), mode)
+            flagUse = FlagUse(instruction)
+        }
     }
 
-    /// Steps of which the last alone may transfer control.
+    /// Steps of which the last alone may transfer control, by their indices.
     struct BasicBlock {
-        var steps: [Step]
-        /// Blocks that control may go on to inside, by index.
-        var successors: [Int] = []
+        let steps: Range<Int>
+        /// Blocks that control may go on to inside: behind it, and where its branch leads.
+        var following: Int?
+        var target: Int?
         /// Nobody sees the status flags that it begins with.
         var flagsAreDead = false
     }
 
+    /// Of all blocks.
+    private(set) var steps: [Step] = []
     var blocks: [BasicBlock] = []
-    /// Where each block begins: offset in the page to index.
-    private(set) var starts: [Int: Int] = [:]
+    /// The blocks by where they begin.
+    private(set) var starts = OffsetMap()
     let entry: Int
     let mode: CodeMode
 
@@ -45,67 +59,92 @@ struct Superblock {
     /// Decodes from `entry` on, through what `known` says is worth it. `fetch` gives the bytes at an offset, at most 15 and none
     /// beyond the page, once it has seen to it that stores to them will be noticed; `beyond` the first bytes of the next page, if
     /// they are known.
-    init?(entry: Int, mode: CodeMode, known: (Int) -> Known, fetch: (Int) -> [UInt8], beyond: (Int) -> [UInt8]) {
+    init?(
+        entry: Int, mode: CodeMode, known: (Int) -> Known, fetch: (Int) -> CodeBytes, beyond: () -> CodeBytes
+    ) {
         self.entry = entry
         self.mode = mode
-        var steps: [Int: Step] = [:]
-        var leaders: Set<Int> = [entry]
+        steps.reserveCapacity(Superblock.limit)
+        var found = OffsetMap()
+        var leaders = [entry]
         var work = [entry]
+        starts[entry] = 0
+        func lead(_ offset: Int) {
+            work.append(offset)
+            guard starts[offset] == nil else { return }
+            starts[offset] = leaders.count
+            leaders.append(offset)
+        }
         while let start = work.popLast() {
             var offset = start
-            while offset < 4096, steps[offset] == nil, steps.count < Superblock.limit {
+            while offset < 4096, found[offset] == nil, steps.count < Superblock.limit {
                 var bytes = fetch(offset)
-                var decoded = unsafe bytes.withUnsafeBytes { unsafe try? mode.decode($0) }
-                if decoded == nil, bytes.count < 15 {
-                    bytes += beyond(15 - bytes.count)
-                    decoded = unsafe bytes.withUnsafeBytes { unsafe try? mode.decode($0) }
+                var instruction = try? bytes.decoded(mode)
+                if instruction == nil, bytes.count < 15 {
+                    bytes = bytes.followed(by: beyond())
+                    instruction = try? bytes.decoded(mode)
                 }
-                guard let instruction = decoded else { break }
-                let step = Step(
-                    instruction: instruction, offset: offset, bytes: Array(bytes.prefix(Int(instruction.length))))
-                steps[offset] = step
-                let kind = InstructionKind(step, mode)
-                if let target = kind.targetInPage, steps[target] != nil || known(target) == .warm {
-                    leaders.insert(target)
-                    work.append(target)
-                }
+                guard let instruction else { break }
+                found[offset] = steps.count
+                steps.append(Step(instruction, offset: offset, bytes, mode))
+                let kind = steps[steps.count - 1].kind
+                offset += Int(instruction.length)
+                if let target = kind.targetInPage, found[target] != nil || known(target) == .warm { lead(target) }
                 if kind.endsBlock {
-                    if kind.fallsThrough, step.next < 4096, steps[step.next] != nil || known(step.next) != .translated {
-                        leaders.insert(step.next)
-                        work.append(step.next)
+                    if kind.fallsThrough, offset < 4096, found[offset] != nil || known(offset) != .translated {
+                        lead(offset)
                     }
                     break
                 }
-                offset = step.next
             }
         }
-        guard steps[entry] != nil else { return nil }
-        form(steps, leaders)
+        guard found[entry] != nil else { return nil }
+        form(leaders, found)
         findDeadFlags()
     }
 
-    /// Runs of steps from each leader to the next, in order of address.
-    private mutating func form(_ steps: [Int: Step], _ leaders: Set<Int>) {
-        for start in leaders.sorted() where steps[start] != nil {
-            var run: [Step] = []
-            var offset = start
-            while let step = steps[offset], offset == start || !leaders.contains(offset) {
-                run.append(step)
-                offset = step.next
-                if InstructionKind(step, mode).endsBlock { break }
+    /// Runs of steps from each leader to the next.
+    private mutating func form(_ leaders: [Int], _ found: OffsetMap) {
+        blocks.reserveCapacity(leaders.count)
+        for leader in leaders {
+            guard let first = found[leader] else {
+                starts[leader] = nil
+                continue
             }
-            starts[start] = blocks.count
-            blocks.append(BasicBlock(steps: run))
+            starts[leader] = blocks.count
+            blocks.append(BasicBlock(steps: run(from: first, found)))
         }
         for index in blocks.indices {
-            guard let last = blocks[index].steps.last else { continue }
-            let kind = InstructionKind(last, mode)
-            if kind.fallsThrough, let next = starts[last.next] {
-                blocks[index].successors.append(next)
-            }
-            if let target = kind.targetInPage, let next = starts[target] {
-                blocks[index].successors.append(next)
-            }
+            let last = blocks[index].steps.upperBound - 1
+            if steps[last].kind.fallsThrough { blocks[index].following = starts[steps[last].next] }
+            if let target = steps[last].kind.targetInPage { blocks[index].target = starts[target] }
         }
+    }
+
+    private mutating func run(from first: Int, _ found: OffsetMap) -> Range<Int> {
+        var range = first..<first + 1
+        while !steps[range.upperBound - 1].kind.endsBlock {
+            let next = steps[range.upperBound - 1].next
+            guard let place = found[next], starts[next] == nil else { break }
+            if place != range.upperBound {
+                // Instructions that lie across each other go on with the same one, which is there twice then.
+                if range.upperBound != steps.count {
+                    steps += steps[range]
+                    range = steps.count - range.count..<steps.count
+                }
+                steps.append(steps[place])
+            }
+            range = range.lowerBound..<range.upperBound + 1
+        }
+        return range
+    }
+
+    /// The offset that a basic block begins at.
+    func start(of block: Int) -> Int { steps[blocks[block].steps.lowerBound].offset }
+
+    /// Begins with something that is translated.
+    var isWorthwhile: Bool {
+        guard let first = starts[entry] else { return false }
+        return !steps[blocks[first].steps.lowerBound].kind.isCold
     }
 }

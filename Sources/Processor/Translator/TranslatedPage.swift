@@ -4,7 +4,8 @@ import GuestMemory
 /// What was translated from one page of guest memory, with a copy of its lines: clients write guest memory unannounced, so the
 /// bytes are compared again before code of the page runs, once for each `CPUState.codeGeneration`.
 @safe final class TranslatedPage {
-    // SAFETY: one word and a page, from init to deinit; emitted code reads the word while blocks refer to it.
+    // SAFETY: one word, and a page with room for `CodeBytes` behind it, from init to deinit; emitted code reads the word while blocks
+    // refer to it.
     private let generationPlace: UnsafeMutablePointer<UInt64>
     private let copy: UnsafeMutableRawPointer
     /// Host address.
@@ -27,7 +28,8 @@ import GuestMemory
         self.number = number
         unsafe generationPlace = .allocate(capacity: 1)
         unsafe generationPlace.initialize(to: 0)
-        unsafe copy = .allocate(byteCount: 4096, alignment: 64)
+        unsafe copy = .allocate(byteCount: 4096 + 16, alignment: 64)
+        unsafe (copy + 4096).initializeMemory(as: UInt8.self, repeating: 0, count: 16)
     }
 
     deinit {
@@ -43,11 +45,11 @@ import GuestMemory
     var generationAddress: UInt { unsafe UInt(bitPattern: generationPlace) }
 
     /// The bytes at an offset, at most 15 and none beyond the page; stores to them will be noticed from now on.
-    func fetch(_ offset: Int, _ processor: VirtualProcessor) -> [UInt8] {
+    func fetch(_ offset: Int, _ processor: VirtualProcessor) -> CodeBytes {
         let count = min(15, 4096 - offset)
         let wanted = PageRecords.lines(at: offset, count: count)
         if wanted & ~lines != 0 { take(wanted & ~lines, processor) }
-        return unsafe Array(UnsafeRawBufferPointer(start: copy + offset, count: count))
+        return unsafe CodeBytes(copy + offset, count: count)
     }
 
     /// The lines are marked before the bytes are read, so that no store slips between.

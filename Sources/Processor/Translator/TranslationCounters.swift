@@ -4,6 +4,8 @@ internal import Glibc
 public struct TranslationCounters: Hashable, Sendable {
     /// Pieces of code that were translated.
     public var translations: UInt64 = 0
+    /// Instructions of the guest in them; one that several pieces have counts in each.
+    public var instructions: UInt64 = 0
     /// Those that were forgotten since the guest's bytes had changed.
     public var invalidations: UInt64 = 0
     /// Times that everything was forgotten: for want of room, or since the memory slots had changed.

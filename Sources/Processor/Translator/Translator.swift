@@ -39,6 +39,8 @@ import X86
     /// Kept here, and shown to the handler of faults through the processor's context.
     private(set) var faults: FaultTable
     private let ops = TranslatedOps()
+    /// Lent to each emitter, so that its memory is used again.
+    private var assembler = Assembler()
     private var usedSlots = 0
     private var usedLinks = 0
 
@@ -89,20 +91,24 @@ import X86
                 lines |= PageRecords.lines(at: offset, count: min(15, 4096 - offset))
                 return page.fetch(offset, processor)
             },
-            beyond: { count in
-                guard let following else { return [] }
-                // SAFETY: the guest's page, of which more than 15 bytes are never taken.
-                return unsafe Array(
-                    UnsafeRawBufferPointer(
-                        start: UnsafeRawPointer(bitPattern: following).unsafelyUnwrapped, count: count))
+            beyond: {
+                guard let place = unsafe following.flatMap({ unsafe UnsafeRawPointer(bitPattern: $0) }) else {
+                    return CodeBytes()
+                }
+                // SAFETY: the guest's page.
+                return unsafe CodeBytes(place, count: 15)
             })
         guard let superblock = decoded, superblock.isWorthwhile else { return false }
+        var assembler = Assembler()
+        swap(&assembler, &self.assembler)
+        assembler.removeAll()
         var emitter = Emitter(
-            superblock, at: cache.used, common, firstSlot: usedSlots, firstLink: usedLinks,
+            superblock, consume assembler, at: cache.used, common, firstSlot: usedSlots, firstLink: usedLinks,
             sharing: block.block.sharesChecks)
         emitter.counts = options.countsInstructions
         emitter.emit()
         let code = emitter.assembler.finished()
+        swap(&self.assembler, &emitter.assembler)
         let start = cache.used
         var bytes = code.bytes
         for (place, step) in emitter.crossings {
@@ -127,6 +133,7 @@ import X86
             Translation(start: start, block: block.address, slot: emitter.slots.lowerBound, lines: lines, page: page))
         page.translations.append(translations.count - 1)
         counters.translations += 1
+        counters.instructions += UInt64(superblock.steps.count)
         if let marks = emitter.marks, let tail = emitter.tail {
             TranslationTrace.record(
                 TranslatedCode(
@@ -197,14 +204,5 @@ import X86
             }
         }
         page.generation = generation
-    }
-}
-
-extension Superblock {
-    /// Begins with something that is translated.
-    var isWorthwhile: Bool {
-        guard let first = starts[entry], let step = blocks[first].steps.first else { return false }
-        if case .cold = InstructionKind(step, mode) { return false }
-        return true
     }
 }

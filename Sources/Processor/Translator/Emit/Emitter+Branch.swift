@@ -26,7 +26,7 @@ extension Emitter {
 
     /// The version of a block in the superblock that a jump from here may go to, flags and all.
     private mutating func arrival(at next: Int, from step: Superblock.Step) -> Version {
-        let isBack = (superblock.blocks[next].steps.first?.offset ?? 0) <= step.offset
+        let isBack = superblock.start(of: next) <= step.offset
         if isBack, !flags.survivesClobbering { saveFlags() }
         let exact = version(next, flags, hasGate: isBack)
         if mayBe(exact) { return exact }

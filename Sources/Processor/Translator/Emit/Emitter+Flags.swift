@@ -68,18 +68,10 @@ extension Emitter {
         flags.isInHost = true
     }
 
-    /// Whether registers are about to be written of which alone the flags could be made again.
-    func losesFlags(writing registers: [UInt8]) -> Bool {
-        guard let source = flags.source, !flags.isSaved else { return false }
-        return registers.contains { number in Homes.home(number).map(source.uses) ?? false }
-    }
-
     /// An instruction that leaves the flags alone, or writes them by what they were, is about to write registers: flags that
     /// were to be made of those are made now. Uses the first scratch register where the host does not have them.
-    mutating func keepFlags(writing registers: [UInt8]) {
-        guard let source = flags.source,
-            registers.contains(where: { number in Homes.home(number).map(source.uses) ?? false })
-        else { return }
+    mutating func keepFlags(writing registers: RegisterSet) {
+        guard flags.isMade(of: registers) else { return }
         if !flags.isSaved { restoreFlags() }
         flags.source = nil
     }

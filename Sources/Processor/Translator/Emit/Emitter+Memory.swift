@@ -64,15 +64,14 @@ extension Emitter {
         assembler.jcc(.nb, miss, .near)
         checked[access.group] = slot
         held = nil
-        let memory = memory
+        let leaving = leaving.offset
         later { emitter in
-            emitter.memory = memory
             emitter.assembler.place(miss)
             emitter.groupAddress(access, step)
             emitter.assembler.mov(Homes.scratch.1, slot | group.span << 16, .long)
             emitter.assembler.call(group.isWrite ? emitter.leaves.writeMiss : emitter.leaves.readMiss)
             emitter.assembler.jcc(.z, again, .near)
-            emitter.assembler.jmp(emitter.coldExit(leaving.offset))
+            emitter.assembler.jmp(emitter.coldExit(leaving))
         }
         return slot
     }
@@ -91,21 +90,20 @@ extension Emitter {
     /// put by for a check behind it.
     mutating func checkAhead(_ step: Superblock.Step) {
         guard flags.isSaved || flags.source != nil, FlagSource(step.instruction) == nil else { return }
-        let steps = superblock.blocks[block].steps
-        var written: Set<UInt8> = []
-        for next in index..<min(index + 10, steps.count) {
-            let kind = InstructionKind(steps[next], superblock.mode)
+        var written: RegisterSet = []
+        for next in index..<min(index + 10, superblock.blocks[block].steps.upperBound) {
+            let coming = superblock.steps[next]
             for access in [memory.operands[next], memory.stack[next]] {
                 guard let access, let register = access.register, checked[access.group] == nil,
                     !written.contains(register)
                 else { continue }
-                _ = check(access, of: steps[next], leaving: step)
+                _ = check(access, of: coming, leaving: step)
             }
             // Its flags are the next ones to be looked after.
-            if next > index, FlagUse(steps[next].instruction).overwrites { return }
-            if kind.endsBlock { return }
-            if case .interpreted = kind { return }
-            written.formUnion(kind.written(steps[next].instruction))
+            if next > index, coming.flagUse.overwrites { return }
+            if coming.kind.endsBlock { return }
+            if case .interpreted = coming.kind { return }
+            written.formUnion(coming.kind.written(coming.instruction))
         }
     }
 

@@ -4,14 +4,14 @@ import X86
 extension Emitter {
     mutating func emitPlain(_ step: Superblock.Step) {
         let instruction = step.instruction
-        let use = FlagUse(instruction)
+        let use = step.flagUse
         if use.overwrites { checkAhead(step) }
-        let written = use.overwrites ? [] : InstructionKind.plain.written(instruction)
+        let written: RegisterSet = use.overwrites ? [] : InstructionKind.plain.written(instruction)
         var memory = Assembler.Memory(nil, 0)
         var free = [Homes.scratch.0, Homes.scratch.1]
         if instruction.hasMemoryOperand, instruction.memorySize != 0 {
             (memory, free) = checkedOperand(
-                step, needsFlags: use.dependsOnFormer || losesFlags(writing: written),
+                step, needsFlags: use.dependsOnFormer || flags.isLost(writing: written),
                 needsScratch: Emitter.hasStateRegister(instruction))
         } else if instruction.hasMemoryOperand {
             // LEA: an address is all, and no segment's base is added.
@@ -47,10 +47,10 @@ extension Emitter {
         }
         if instruction.hasMemoryOperand, instruction.memorySize != 0 { markAccess(step) }
         if InstructionKind.hasHighByte(instruction) {
-            assembler.bytes(step.bytes)
+            assembler.bytes(step.bytes.array)
             return
         }
-        if instruction.prefixes.contains(.lock) { assembler.bytes(0xF0) }
+        if instruction.prefixes.contains(.lock) { assembler.lock() }
         let isWritten = assembler.reencode(instruction, memory: memory) { register in
             guard register.bank == .general else { return register.number }
             return held.first { $0.guest == register.number }?.host.rawValue ?? Homes.home(register.number)?.rawValue

@@ -6,15 +6,15 @@ import X86
 /// A basic block is written once for each way in which the flags may arrive (`FlagState`), as long as there are few: what comes
 /// from a loop's own branch finds a version in which they need not be put by.
 struct Emitter {
-    var assembler = Assembler()
+    var assembler: Assembler
     let superblock: Superblock
     /// Where common pieces lie, as labels.
     let leaves: Leaves
     /// Slots and links that the code uses, from the first free ones on.
     private(set) var slots: Range<Int>
     private(set) var links: Range<Int>
-    /// Groups are checked as one.
-    let sharing: Bool
+    /// Which accesses share a check.
+    let memory: MemoryGroups
     /// Instructions are counted as they begin.
     var counts = false
     /// Where in the code an instruction's begins, for those who look; nil where nobody does.
@@ -22,43 +22,30 @@ struct Emitter {
     /// Where what is out of line begins.
     private(set) var tail: Assembler.Label?
 
-    /// A version of a basic block.
-    struct Version: Hashable {
-        var block: Int
-        var flags: FlagState
-        /// It begins with a look at the requests: something may come back to it for ever.
-        var hasGate: Bool
-    }
-    private var labels: [Version: Assembler.Label] = [:]
+    typealias Version = BlockVersion
+    private var versions: BlockVersions
     private var wanted: [Version] = []
-    private var written: Set<Version> = []
     private static let mostVersions = 4
 
     // MARK: At the present point
 
     /// Where the status flags are.
     var flags = FlagState.saved
-    /// The basic block's index, and the step's in it.
+    /// The basic block's index, and the step's.
     var block = 0
     var index = 0
-    /// What its accesses share.
-    var memory = MemoryGroups([], CodeMode(rawValue: 8), sharing: false)
-    /// Slots of the groups that have been checked.
-    var checked: [Int: Int] = [:]
+    /// Slots of the groups of accesses that have been checked.
+    var checked: [Int?]
     /// The slot whose `delta` is in the second scratch register.
     var held: Int?
 
     // MARK: Written last
 
-    /// Ways out to the interpreter, by the instruction that it is to execute and where the flags are.
-    struct Exit: Hashable {
-        var offset: Int
-        var flags: FlagState
-    }
-    private var coldExits: [Exit: Assembler.Label] = [:]
-    private var boundaryExits: [Exit: Assembler.Label] = [:]
-    /// What is done out of line.
-    private var outOfLine: [(inout Emitter) -> Void] = []
+    /// Ways out to the interpreter, by the instruction that it is to execute.
+    private var coldExits = WaysOut()
+    private var boundaryExits = WaysOut()
+    /// What is done out of line, and the flags there.
+    private var outOfLine: [(flags: FlagState, write: (inout Emitter) -> Void)] = []
     /// Instructions that the interpreter's handlers execute: a reference to the op's address, and the instruction.
     private(set) var interpreted: [(place: Assembler.Label, instruction: Instruction)] = []
     /// Instructions that go on in the next page: a reference to the address of what is known of it, and the step.
@@ -79,15 +66,18 @@ struct Emitter {
         var loadVectors: Assembler.Label
     }
 
-    /// `position`: where the code will be in the cache that the common pieces lie in.
+    /// `position`: where the code will be in the cache that the common pieces lie in. With `sharing` accesses share checks.
     init(
-        _ superblock: Superblock, at position: Int, _ common: CommonCode, firstSlot: Int, firstLink: Int, sharing: Bool
+        _ superblock: Superblock, _ assembler: consuming Assembler, at position: Int, _ common: CommonCode,
+        firstSlot: Int, firstLink: Int, sharing: Bool
     ) {
         self.superblock = superblock
-        self.sharing = sharing
+        memory = MemoryGroups(superblock, sharing: sharing)
+        checked = Array(repeating: nil, count: memory.groups.count)
+        versions = BlockVersions(blocks: superblock.blocks.count)
         slots = firstSlot..<firstSlot
         links = firstLink..<firstLink
-        var assembler = Assembler()
+        var assembler = assembler
         func leaf(_ offset: Int) -> Assembler.Label { assembler.label(at: offset - position) }
         leaves = Leaves(
             cold: leaf(common.cold), boundary: leaf(common.boundary), lookUp: leaf(common.lookUp),
@@ -121,14 +111,17 @@ struct Emitter {
         var next: Version? = version(first, .saved, hasGate: false)
         while let version = next ?? wanted.popLast() {
             next = nil
-            if written.contains(version) { continue }
+            if isWritten(version) { continue }
             next = emit(version)
         }
         if marks != nil { tail = assembler.here() }
         while !outOfLine.isEmpty {
             let pending = outOfLine
             outOfLine = []
-            for write in pending { write(&self) }
+            for piece in pending {
+                flags = piece.flags
+                piece.write(&self)
+            }
         }
         emitExits()
     }
@@ -142,46 +135,49 @@ struct Emitter {
     }
 
     mutating func label(_ version: Version) -> Assembler.Label {
-        if let label = labels[version] { return label }
+        if let label = versions.label(version) { return label }
         let label = assembler.label()
-        labels[version] = label
+        versions.add(version, label)
         wanted.append(version)
         return label
     }
 
     /// Whether there may be a further version of a block, or is this one.
     func mayBe(_ version: Version) -> Bool {
-        labels[version] != nil || labels.keys.count(where: { $0.block == version.block }) < Emitter.mostVersions
+        versions.label(version) != nil || versions.count(of: version.block) < Emitter.mostVersions
     }
 
-    func isWritten(_ version: Version) -> Bool { written.contains(version) }
+    func isWritten(_ version: Version) -> Bool { versions.isWritten(version) }
 
     /// Writes it; returns the version that is to come right behind, if there is one.
     private mutating func emit(_ version: Version) -> Version? {
         let label = label(version)
-        written.insert(version)
+        versions.setWritten(version)
         assembler.place(label)
-        (block, flags, checked, held) = (version.block, version.flags, [:], nil)
-        let steps = superblock.blocks[block].steps
-        memory = MemoryGroups(steps, superblock.mode, sharing: sharing)
-        if version.hasGate { emitGate(steps[0].offset) }
+        (block, flags) = (version.block, version.flags)
+        forgetChecks()
+        if version.hasGate { emitGate(superblock.start(of: block)) }
         if superblock.blocks[block].flagsAreDead { flags = .dead }
-        for index in steps.indices {
+        let (steps, range) = (superblock.steps, superblock.blocks[block].steps)
+        for index in range {
             self.index = index
             emit(steps[index])
         }
-        guard let last = steps.last, InstructionKind(last, superblock.mode).fallsThrough else { return nil }
-        return goOn(to: last.next, last)
+        let last = steps[range.upperBound - 1]
+        return last.kind.fallsThrough ? goOn(to: last.next, last) : nil
+    }
+
+    /// Of the present block.
+    private mutating func forgetChecks() {
+        for group in memory.ofBlocks[block] { checked[group] = nil }
+        held = nil
     }
 
     private mutating func emit(_ step: Superblock.Step) {
         if step.crosses { emitCrossing(step) }
-        let kind = InstructionKind(step, superblock.mode)
         if marks != nil { marks?.append((assembler.here(), step)) }
-        if counts {
-            if case .cold = kind {} else { countInstruction() }
-        }
-        switch kind {
+        if counts, !step.kind.isCold { countInstruction() }
+        switch step.kind {
         case .plain: emitPlain(step)
         case .loadMXCSR: emitLoadMXCSR(step)
         case .nothing: break
@@ -204,19 +200,17 @@ struct Emitter {
 
     /// Where the interpreter takes over at the instruction that begins at an offset, from here.
     mutating func coldExit(_ offset: Int) -> Assembler.Label {
-        let exit = Exit(offset: offset, flags: flags)
-        if let label = coldExits[exit] { return label }
+        if let label = coldExits.label(offset, flags) { return label }
         let label = assembler.label()
-        coldExits[exit] = label
+        coldExits.add(offset, flags, label)
         return label
     }
 
     /// Where the run loop takes over before the instruction at an offset, from here.
     mutating func boundaryExit(_ offset: Int) -> Assembler.Label {
-        let exit = Exit(offset: offset, flags: flags)
-        if let label = boundaryExits[exit] { return label }
+        if let label = boundaryExits.label(offset, flags) { return label }
         let label = assembler.label()
-        boundaryExits[exit] = label
+        boundaryExits.add(offset, flags, label)
         return label
     }
 
@@ -238,34 +232,28 @@ struct Emitter {
     /// Calls the interpreter for one instruction.
     private mutating func emitInterpreted(_ step: Superblock.Step) {
         saveFlags()
-        let use = FlagUse(step.instruction)
         let usesFlags =
-            use.reads || use.writes || step.instruction.opcodeRow.opcodeClass == .system
+            step.flagUse.reads || step.flagUse.writes || step.instruction.opcodeRow.opcodeClass == .system
             || [.pushf, .popf].contains(step.instruction.mnemonic)
         // The op's address is filled in behind the code's, when it is known: the immediate's last eight bytes.
         assembler.mov(Homes.scratch.1, UInt.max >> 1)
         interpreted.append((assembler.here(), step.instruction))
         assembler.mov(Homes.scratch.0, step.offset | (usesFlags ? 1 << 16 : 0), .long)
         assembler.call(leaves.interpret)
-        (checked, held, flags) = ([:], nil, .saved)
+        forgetChecks()
+        flags = .saved
     }
 
     /// Has `write` write behind the rest, with the flags as they are here.
-    mutating func later(_ write: @escaping (inout Emitter) -> Void) {
-        let flags = flags
-        outOfLine.append { emitter in
-            emitter.flags = flags
-            write(&emitter)
-        }
-    }
+    mutating func later(_ write: @escaping (inout Emitter) -> Void) { outOfLine.append((flags, write)) }
 
     private mutating func emitExits() {
         for (exits, leaf) in [(coldExits, leaves.cold), (boundaryExits, leaves.boundary)] {
-            for (exit, label) in exits {
-                assembler.place(label)
-                flags = exit.flags
+            for way in exits.all {
+                assembler.place(way.label)
+                flags = way.flags
                 saveFlags()
-                assembler.mov(Homes.scratch.0, exit.offset)
+                assembler.mov(Homes.scratch.0, way.offset)
                 assembler.jmp(leaf)
             }
         }

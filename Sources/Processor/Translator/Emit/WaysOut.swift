@@ -1,0 +1,30 @@
+import X86
+
+/// Ways out of a superblock, which are written last: one for each instruction that is gone to and each place of the flags.
+struct WaysOut {
+    struct Way {
+        let offset: Int
+        let flags: FlagState
+        let label: Assembler.Label
+        /// Of the next one whose offset has the same low bits.
+        fileprivate let next: Int?
+    }
+
+    /// In the order in which they were asked for.
+    private(set) var all: [Way] = []
+    private var first = [Int?](repeating: nil, count: 64)
+
+    func label(_ offset: Int, _ flags: FlagState) -> Assembler.Label? {
+        var index = first[offset & 63]
+        while let known = index {
+            if all[known].offset == offset, all[known].flags == flags { return all[known].label }
+            index = all[known].next
+        }
+        return nil
+    }
+
+    mutating func add(_ offset: Int, _ flags: FlagState, _ label: Assembler.Label) {
+        all.append(Way(offset: offset, flags: flags, label: label, next: first[offset & 63]))
+        first[offset & 63] = all.count - 1
+    }
+}
