@@ -248,7 +248,7 @@ extension Assembler {
     }
 
     private func sib(_ memory: Memory, base: UInt8) -> UInt8 {
-        UInt8(memory.scale.trailingZeroBitCount) << 6 | ((memory.index ?? .rsp).rawValue & 7) << 3 | base
+        memory.shift << 6 | ((memory.index ?? .rsp).rawValue & 7) << 3 | base
     }
 
     /// What 16-bit code says without 67.

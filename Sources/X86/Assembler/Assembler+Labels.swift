@@ -1,7 +1,8 @@
 extension Assembler {
     /// A place in the code that jumps and memory operands name, before or after it is known.
     public struct Label: Sendable, Hashable {
-        let index: Int
+        @usableFromInline let index: Int32
+        @usableFromInline init(index: Int32) { self.index = index }
     }
 
     /// Code whose labels all have their places.
@@ -20,7 +21,7 @@ extension Assembler {
         var starts: [Int]
 
         func offset(of label: Label) -> Int {
-            switch places[label.index] {
+            switch places[Int(label.index)] {
             case .unknown: preconditionFailure("a label was not placed")
             case .inside(let bytes, let jumps): bytes + starts[jumps]
             case .outside(let offset): offset
@@ -73,27 +74,28 @@ extension Assembler {
 
     /// A label whose place is said later.
     public mutating func label() -> Label {
-        places.append(.unknown)
-        return Label(index: places.count - 1)
+        add(.unknown)
     }
 
     /// A label of what lies outside, at an offset from the code's start.
     public mutating func label(at offset: Int) -> Label {
-        places.append(.outside(offset))
-        return Label(index: places.count - 1)
+        add(.outside(offset))
+    }
+
+    private mutating func add(_ place: Place) -> Label {
+        places.append(place)
+        return Label(index: Int32(places.count - 1))
     }
 
     /// Puts a label here.
     public mutating func place(_ label: Label) {
-        guard case .unknown = places[label.index] else { preconditionFailure("a label has one place") }
-        places[label.index] = .inside(bytes: position, jumps: jumps.count)
+        guard case .unknown = places[Int(label.index)] else { preconditionFailure("a label has one place") }
+        places[Int(label.index)] = .inside(bytes: position, jumps: jumps.count)
     }
 
     /// A label that is here.
     public mutating func here() -> Label {
-        let label = label()
-        place(label)
-        return label
+        add(.inside(bytes: position, jumps: jumps.count))
     }
 
     mutating func jump(_ kind: Jump.Kind, _ label: Label, _ reach: Reach) {

@@ -36,17 +36,24 @@ extension Assembler {
     }
 
     /// base + index × scale + displacement, or a label's place.
+    ///
+    /// 16 bytes, since each operand of each instruction is one of these, or might be.
     public struct Memory: Sendable, Hashable {
-        public var base: GeneralRegister?
-        public var index: GeneralRegister?
-        /// 1, 2, 4 or 8.
-        public var scale = 1
         /// From -2³¹ to 2³¹ - 1.
         public var displacement: Int
-        /// RIP-relative: 64-bit code only, and without base and index.
-        public var label: Label?
+        /// Below 0: none.
+        @usableFromInline var labelIndex: Int32 = -1
+        public var base: GeneralRegister?
+        public var index: GeneralRegister?
         /// FS or GS (or another one in 32-bit code) instead of the segment that the base implies.
         public var segment: SegmentName?
+        /// The scale's logarithm.
+        @usableFromInline var shift: UInt8 = 0
+
+        /// 1, 2, 4 or 8.
+        @inlinable public var scale: Int { 1 << Int(shift) }
+        /// RIP-relative: 64-bit code only, and without base and index.
+        @inlinable public var label: Label? { labelIndex < 0 ? nil : Label(index: labelIndex) }
 
         /// Nothing but a displacement is an absolute address, sign-extended to 64 bits.
         @inlinable public init(
@@ -56,18 +63,18 @@ extension Assembler {
             precondition(scale & ~15 == 0 && scale.nonzeroBitCount == 1, "a scale is 1, 2, 4 or 8")
             self.base = base
             self.index = index
-            self.scale = scale
+            shift = UInt8(truncatingIfNeeded: scale.trailingZeroBitCount)
             self.displacement = displacement
             // A base is shorter: but RBP as one would imply SS.
             guard base == nil, let index, index != .rbp, scale <= 2 else { return }
             self.base = index
             self.index = scale == 2 ? index : nil
-            self.scale = 1
+            shift = 0
         }
 
         public init(_ label: Label, _ displacement: Int = 0) {
             self.init(nil, displacement)
-            self.label = label
+            labelIndex = label.index
         }
 
         /// The same in another segment.

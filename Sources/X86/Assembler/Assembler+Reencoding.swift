@@ -20,8 +20,9 @@ extension Assembler {
     public mutating func reencode(
         _ instruction: Instruction, memory: Memory, naming: (NamedRegister) -> UInt8
     ) -> Bool {
-        guard codeSize == .bits64, let again = Reencoding(instruction, memory, naming) else { return false }
         let row = instruction.opcodeRow
+        var again = Reencoding(instruction)
+        guard codeSize == .bits64, again.name(instruction, row, memory, naming) else { return false }
         let opcode = Opcode(instruction.map, row.prefix, instruction.opcode)
         if row.isVEX {
             let (wide, w) = (instruction.vectorLength == 32, instruction.rexW)
@@ -55,24 +56,29 @@ private struct Reencoding {
     var immediate = Assembler.Immediate.none
     var usesOperandSize = false
 
-    init?(
-        _ instruction: Instruction, _ memory: Assembler.Memory, _ naming: (Assembler.NamedRegister) -> UInt8
-    ) {
-        let row = instruction.opcodeRow
-        guard row.mnemonic != .invalid, !row.vsib, !row.invalidIn64Bit else { return nil }
-        switch row.operandSize {
-        case .standard: break
-        case .default64: guard instruction.operandSize != 4 else { return nil }
-        case .forced64: guard instruction.operandSize == 8 else { return nil }
-        }
+    /// As they are.
+    init(_ instruction: Instruction) {
         reg = .digit(instruction.modRM >> 3 & 7)
         rm = .digit(instruction.modRM & 7)
         vvvv = .digit(instruction.vexRegister)
+    }
+
+    /// The operands with their new names; false where they can't have them.
+    mutating func name(
+        _ instruction: Instruction, _ row: OpcodeRow, _ memory: Assembler.Memory,
+        _ naming: (Assembler.NamedRegister) -> UInt8
+    ) -> Bool {
+        guard row.mnemonic != .invalid, !row.vsib, !row.invalidIn64Bit else { return false }
+        switch row.operandSize {
+        case .standard: break
+        case .default64: guard instruction.operandSize != 4 else { return false }
+        case .forced64: guard instruction.operandSize == 8 else { return false }
+        }
         // Their operands are no part of the encoding.
         if row.mnemonic == .cbw || row.mnemonic == .cwd { usesOperandSize = true }
         for index in 0..<Int(row.operandCount) {
             let form = row.operands[index], operand = instruction.operands[index]
-            guard Reencoding.isIn64BitCode(form, operand) else { return nil }
+            guard Reencoding.isIn64BitCode(form, operand) else { return false }
             switch form.size {
             case .v, .z, .p, .a, .env, .st: usesOperandSize = true
             default: break
@@ -87,9 +93,10 @@ private struct Reencoding {
                 guard case .immediate(let size) = operand else { break }
                 append(immediate.size == 0 ? instruction.immediate : UInt64(instruction.immediate2), Int(size))
             case .fixed, .one, .xmm0, .st, .sti, .none: break
-            case .fixedSegment, .S, .T, .C, .D, .J, .A, .O, .X, .Y: return nil
+            case .fixedSegment, .S, .T, .C, .D, .J, .A, .O, .X, .Y: return false
             }
         }
+        return true
     }
 
     /// One more immediate behind what there is.
