@@ -74,6 +74,17 @@ import X86
         #expect(throws: TranslationTrace.Failure.self) { try TextFile("/nonexistent/file") }
     }
 
+    @Test(.enabled(if: LockstepTests.isPossible, "this host can't run translated code"))
+    func whatIsTranslatedIsCounted() throws {
+        // again: lea rbx, [rbx + rax*2 + 7]; dec ecx; jnz again; hlt
+        let code: [UInt8] = [0xB9, 100, 0, 0, 0, 0x48, 0x8D, 0x5C, 0x43, 7, 0xFF, 0xC9, 0x75, 0xF7, 0xF4]
+        let machine = try SystemMachine.long(code, executor: ExecutorOptions(.translator))
+        try machine.runToHalt()
+        let counters = try #require(machine.processor.translationCounters)
+        // The loop, and HLT behind it.
+        #expect(counters.translations == 1 && counters.instructions == 4, "\(counters)")
+    }
+
     /// In a process of its own, since what is asked for is asked for of all of it.
     @Test(.enabled(if: LockstepTests.isPossible, "this host can't run translated code"))
     func whatIsTranslatedIsWritten() async {

@@ -162,17 +162,21 @@ import Glibc
     /// Whether there is room for a block of any size.
     var hasRoom: Bool { used < BlockCache.arenaSize - 32 << 10 }
 
-    /// Copies a new block into the arena.
-    func insert(_ block: Block, ops: [Op], bytes: UnsafeRawPointer) -> BlockReference {
-        let opBytes = ops.count * MemoryLayout<Op>.stride
+    /// What the next block will be made of, of at most `Draft.mostOps` ops. One at a time; where there is room.
+    func draft() -> Draft {
+        precondition(hasRoom, "whoever adds a block sees to it that there is room")
+        return unsafe Draft(arena + used + MemoryLayout<Block>.stride)
+    }
+
+    /// Adds the block of a draft.
+    func insert(_ block: Block, _ draft: Draft) -> BlockReference {
+        let opBytes = draft.count * MemoryLayout<Op>.stride
         let size = (MemoryLayout<Block>.stride + opBytes + Int(block.byteLength) + 15) & ~15
-        precondition(used + size <= BlockCache.arenaSize, "whoever adds a block sees to it that there is room")
         let place = unsafe (arena + used).assumingMemoryBound(to: Block.self)
         used += size
         unsafe place.initialize(to: block)
         let reference = unsafe BlockReference(place)
-        unsafe reference.firstOp.initialize(from: ops, count: ops.count)
-        unsafe reference.bytes.copyMemory(from: bytes, byteCount: Int(block.byteLength))
+        draft.moveBytes(Int(block.byteLength))
         let head = unsafe bucket(block.hostAddress)
         unsafe place.pointee.next = head.pointee
         unsafe head.pointee = place

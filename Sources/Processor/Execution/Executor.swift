@@ -212,8 +212,6 @@ extension VirtualProcessor {
         return true
     }
 
-    private static let longestBlock = 64
-
     /// Decodes a block at host address `code`; nil where not even one instruction lies wholly in the page.
     private func decodeBlock(at code: UnsafeRawPointer, linear: UInt64, mode: CodeMode) -> BlockReference? {
         guard let place = cpu.codePage(linear) else { return nil }
@@ -224,46 +222,34 @@ extension VirtualProcessor {
         // The lines are marked before the bytes are read, so that no store slips between, and the bytes are read once, since
         // another vCPU may be storing.
         let offset = Int(linear & 4095)
-        var ops: [Op] = []
-        ops.reserveCapacity(24)
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(VirtualProcessor.longestBlock * 15)
+        var draft = blocks.draft()
         var length = 0
         var ended = false, endsElsewhere = false
-        while !ended, ops.count < VirtualProcessor.longestBlock {
+        while !ended, draft.count < BlockCache.Draft.mostOps - 1 {
             let wanted = min(available - length, 15)
             markCode(place.records, place.page, PageRecords.lines(at: offset, count: length + wanted))
-            if bytes.count < length + wanted {
-                let known = bytes.count
-                unsafe bytes.append(
-                    contentsOf: UnsafeRawBufferPointer(start: code + known, count: length + wanted - known))
-            }
-            let decoded = unsafe bytes.withUnsafeBytes {
-                unsafe try? mode.decode(UnsafeRawBufferPointer(rebasing: $0[length..<length + wanted]))
-            }
-            guard let instruction = decoded else { break }
+            unsafe draft.read(code, to: length + wanted)
+            guard let instruction = try? mode.decode(draft.code(at: length, count: wanted)) else { break }
             let (op, ends) = Lowering.lower(instruction, mode: mode, offset: length)
-            ops.append(op)
+            draft.append(op)
             length += Int(instruction.length)
             ended = ends
             endsElsewhere = instruction.opcodeRow.flow == .branch
             if length >= available { break }
         }
-        guard !ops.isEmpty else { return nil }
+        guard draft.count > 0 else { return nil }
         if !endsElsewhere {
             var op = Op(handler: Interpreter.goOn)
             op.nextOffset = UInt16(truncatingIfNeeded: length)
-            ops.append(op)
+            draft.append(op)
         }
         let lines = PageRecords.lines(at: offset, count: length)
         let block = unsafe Block(
             hostAddress: UInt(bitPattern: code), next: nil, codeGeneration: cpu.state.codeGeneration, mode: mode,
-            opCount: UInt32(ops.count), byteLength: UInt32(length),
+            opCount: UInt32(draft.count), byteLength: UInt32(length),
             records: Unmanaged.passUnretained(place.records), page: place.page, lines: lines,
-            coldHandler: ops[0].handler)
-        let inserted = unsafe bytes.withUnsafeBytes { bytes in
-            unsafe blocks.insert(block, ops: ops, bytes: bytes.baseAddress.unsafelyUnwrapped)
-        }
+            coldHandler: draft.first.handler)
+        let inserted = blocks.insert(block, draft)
         beginCounting(inserted)
         return inserted
     }

@@ -33,9 +33,11 @@ import X86
             return unsafe UInt(bitPattern: ops + index * 2)
         }
         let copy = bytes
-        let instruction = try unsafe copy.span.withUnsafeBytes { (all) throws(DecodeError) in
-            try unsafe mode.decode(UnsafeRawBufferPointer(rebasing: all[0..<count]))
+        // SAFETY: 16 bytes.
+        let code = unsafe copy.span.withUnsafeBytes {
+            unsafe CodeBytes($0.baseAddress.unsafelyUnwrapped, count: count)
         }
+        let instruction = try mode.decode(code)
         let lowered = Lowering.lower(instruction, mode: mode, offset: 0)
         unsafe ops[index * 2] = lowered.op
         entries[index] = Entry(bytes: bytes, length: Int(instruction.length), mode: mode)

@@ -46,10 +46,10 @@ struct CodeMode: RawRepresentable, Hashable {
     }
 
     /// Decodes as this mode has it.
-    func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) -> Instruction {
-        try unsafe Decoder.decode(
-            bytes, codeSize: CodeSize(rawValue: codeSize), realOrV86: contains(.realOrV86),
-            vendor: contains(.amd) ? .amd : .intel)
+    func decode(_ bytes: CodeBytes) throws(DecodeError) -> Instruction {
+        try Decoder.decode(
+            window: bytes.bits, count: bytes.count, codeSize: CodeSize(rawValue: codeSize),
+            realOrV86: contains(.realOrV86), vendor: contains(.amd) ? .amd : .intel)
     }
 
     func contains(_ other: CodeMode) -> Bool { rawValue & other.rawValue == other.rawValue }

@@ -8,9 +8,10 @@ struct CrossingCode: BitwiseCopyable {
     private var page: UInt
     private var tail: CodeBytes
 
-    init(_ page: UInt, _ step: Superblock.Step) {
+    /// The bytes are those of an instruction that begins at an offset of the page before.
+    init(_ page: UInt, _ bytes: CodeBytes, at offset: Int) {
         self.page = page
-        tail = step.bytes.dropFirst(4096 - step.offset)
+        tail = bytes.dropFirst(4096 - offset)
     }
 
     fileprivate func holds(_ page: UInt?) -> Bool {

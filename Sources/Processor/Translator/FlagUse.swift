@@ -10,8 +10,7 @@ struct FlagUse {
 
     static let status: RFLAGS = [.CF, .PF, .AF, .ZF, .SF, .OF]
 
-    init(_ instruction: Instruction) {
-        let row = instruction.opcodeRow
+    init(_ instruction: Instruction, _ row: OpcodeRow) {
         let touched = row.flagsWritten.union(row.flagsUndefined).intersection(FlagUse.status)
         writes = !touched.isEmpty
         reads =
@@ -66,7 +65,7 @@ extension Superblock {
         // Where code is entered somebody may have come from a leaving.
         for index in block.steps {
             let use = steps[index].flagUse
-            if steps[index].kind.mayLeave(steps[index].instruction) || use.dependsOnFormer { return true }
+            if steps[index].mayLeave || use.dependsOnFormer { return true }
             if use.overwrites { return false }
         }
         if leavesAtEnd(block) || block.following == nil && block.target == nil { return true }

@@ -20,6 +20,21 @@ enum Homes {
     /// What emitted code may use between two instructions of the guest.
     static let scratch = (GeneralRegister.r10, GeneralRegister.r11)
 
+    /// Those of the scratch registers that nothing is in.
+    struct Free: OptionSet {
+        let rawValue: UInt8
+        static let first = Free(rawValue: 1)
+        static let second = Free(rawValue: 2)
+
+        /// The first of them, which is taken. There is one.
+        mutating func take() -> GeneralRegister {
+            precondition(!isEmpty, "no scratch register is free")
+            let taken: Free = contains(.first) ? .first : .second
+            remove(taken)
+            return taken == .first ? scratch.0 : scratch.1
+        }
+    }
+
     /// All that have a home.
     static let all: [(guest: UInt8, host: GeneralRegister)] = (0..<16).compactMap { number in
         home(number).map { (number, $0) }

@@ -37,10 +37,3 @@ extension InstructionKind {
         return false
     }
 }
-
-extension Superblock {
-    /// Holds an instruction that passes through to the host's vector registers.
-    var usesVectors: Bool {
-        steps.contains { !$0.kind.isCold && InstructionKind.isVector($0.instruction, mode) }
-    }
-}

@@ -19,23 +19,22 @@ enum InstructionKind {
     /// Left to the interpreter, with what follows.
     case cold
 
-    /// - Parameter next: the offset behind it.
-    init(_ instruction: Instruction, next: Int, _ mode: CodeMode) {
-        self.init(translating: instruction, next: next, mode)
+    /// - Parameters:
+    ///   - next: the offset behind it.
+    ///   - isVector: see `isVector(_:_:)`.
+    init(_ instruction: Instruction, _ row: OpcodeRow, next: Int, isVector: Bool) {
+        self.init(translating: instruction, row, next: next, isVector: isVector)
         guard case .cold = self else { return }
-        let row = instruction.opcodeRow
         guard row.flow == .straight, row.opcodeClass == .integer || row.opcodeClass == .system,
             !InstructionKind.restoresVectors(instruction)
         else { return }
         self = .interpreted
     }
 
-    private init(translating instruction: Instruction, next: Int, _ mode: CodeMode) {
-        let row = instruction.opcodeRow
+    private init(translating instruction: Instruction, _ row: OpcodeRow, next: Int, isVector: Bool) {
         self = .cold
-        let isVector = InstructionKind.isVector(instruction, mode)
         guard row.opcodeClass == .integer || isVector, instruction.addressSize == 8 || !instruction.hasMemoryOperand,
-            HostProcessor.offered.permits(instruction.feature), HostProcessor.features.permits(instruction.feature)
+            InstructionKind.onHost.permits(row.feature(vectorLength: instruction.vectorLength))
         else { return }
         if InstructionKind.hasHighByte(instruction) {
             // No encoding has such a register beside one of the last eight: only as it is, with registers that are at home.
@@ -159,23 +158,22 @@ enum InstructionKind {
     }
 
     /// May leave in the middle of the superblock, or check memory: the flags that the guest has then must be in the state.
-    func mayLeave(_ instruction: Instruction) -> Bool {
+    func mayLeave(accessingMemory: Bool) -> Bool {
         switch self {
-        case .plain: instruction.hasMemoryOperand && instruction.memorySize != 0
+        case .plain: accessingMemory
         case .nothing, .jump, .jumpIf: false
         default: true
         }
     }
 
     /// The guest's general registers that an instruction writes, whole or in part.
-    func written(_ instruction: Instruction) -> RegisterSet {
+    func written(_ instruction: Instruction, _ row: OpcodeRow) -> RegisterSet {
         var registers: RegisterSet = []
         switch self {
         case .push, .call, .callIndirect, .returnNear, .pop: registers.insert(4)
         case .leave: return [4, 5]
         default: break
         }
-        let row = instruction.opcodeRow
         for index in 0..<Int(instruction.operandCount) where row.operands[index].access != .read {
             switch instruction.operands[index] {
             case .register(let number, _): registers.insert(number)
@@ -192,6 +190,9 @@ enum InstructionKind {
         }
         return registers
     }
+
+    /// What guests are offered and the host has.
+    private static let onHost = HostProcessor.offered.intersection(HostProcessor.features)
 
     private static func isPlain(_ instruction: Instruction) -> Bool { plainRows[Int(instruction.row)] }
     /// By the rows of the opcode table.

@@ -26,9 +26,9 @@ struct MemoryGroups {
 
     private(set) var groups: [Group] = []
     /// Of memory operands, by the step's index.
-    private(set) var operands: [Access?]
+    private(set) var operands: [Access?] = []
     /// Of what is pushed and popped.
-    private(set) var stack: [Access?]
+    private(set) var stack: [Access?] = []
     /// Which groups each basic block has.
     private(set) var ofBlocks: [Range<Int>] = []
 
@@ -41,17 +41,21 @@ struct MemoryGroups {
     private var values = [Value](repeating: Value(number: 0), count: 16)
     /// The open group of each value, by its number.
     private var open: [Int?] = []
-    private let sharing: Bool
+    private var sharing = true
 
-    /// With `sharing` off each access is checked by itself.
-    init(_ superblock: Superblock, sharing: Bool) {
+    /// Those of a superblock instead of all before. With `sharing` off each access is checked by itself.
+    mutating func find(_ superblock: Superblock, sharing: Bool) {
         self.sharing = sharing
-        operands = Array(repeating: nil, count: superblock.steps.count)
-        stack = operands
+        groups.removeAll(keepingCapacity: true)
+        ofBlocks.removeAll(keepingCapacity: true)
+        open.removeAll(keepingCapacity: true)
+        let steps = superblock.steps
+        operands.refill(nil, count: steps.count)
+        stack.refill(nil, count: steps.count)
         for block in superblock.blocks {
             forget(.all)
             let first = groups.count
-            for index in block.steps { note(superblock.steps[index], index) }
+            for index in block.steps { note(steps[index], index) }
             ofBlocks.append(first..<groups.count)
         }
     }
@@ -62,21 +66,21 @@ struct MemoryGroups {
         switch step.kind {
         case .push, .call: stack[index] = access(rsp, -8, size: 8, isWrite: true)
         case .callIndirect:
-            if instruction.hasMemoryOperand { operands[index] = access(instruction) }
+            if instruction.hasMemoryOperand { operands[index] = access(step) }
             stack[index] = access(rsp, -8, size: 8, isWrite: true)
         case .pop, .returnNear: stack[index] = access(rsp, 0, size: 8, isWrite: false)
         case .leave: stack[index] = access(GeneralRegister.rbp.rawValue, 0, size: 8, isWrite: false)
         case .plain, .loadMXCSR, .divide, .jumpIndirect:
-            if instruction.hasMemoryOperand, instruction.memorySize != 0 { operands[index] = access(instruction) }
+            if step.accessesMemory { operands[index] = access(step) }
         default: break
         }
         follow(step)
     }
 
-    private mutating func access(_ instruction: Instruction) -> Access {
-        let memory = instruction.memory
-        let isWrite = instruction.memoryAccess != .read
-        let size = Int(instruction.memorySize)
+    private mutating func access(_ step: Superblock.Step) -> Access {
+        let memory = step.instruction.memory
+        let isWrite = step.writesMemory
+        let size = Int(step.instruction.memorySize)
         if memory.base < 16, memory.index == MemoryOperand.noRegister, memory.segment != .fs, memory.segment != .gs {
             return access(memory.base, Int(memory.displacement), size: size, isWrite: isWrite)
         }
@@ -119,7 +123,7 @@ struct MemoryGroups {
             if let (register, value) = moved(instruction) {
                 values[register] = value
             } else {
-                forget(step.kind.written(instruction))
+                forget(step.written)
             }
         }
     }

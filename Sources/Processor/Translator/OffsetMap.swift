@@ -9,6 +9,10 @@ struct OffsetMap {
         indices = unsafe Array(unsafeUninitializedCapacity: 4096) { _, count in count = 4096 }
     }
 
+    mutating func removeAll() {
+        for index in members.indices { members[index] = 0 }
+    }
+
     private func contains(_ offset: Int) -> Bool {
         0..<4096 ~= offset && members[offset >> 6] >> UInt64(offset & 63) & 1 != 0
     }

@@ -1,28 +1,38 @@
 import X86
 
 /// Code that is translated as one: what can be reached from one entry by direct branches without leaving its page, as basic
-/// blocks.
+/// blocks. It is filled again and again, and keeps its memory.
 struct Superblock {
     /// An instruction, and what the stages behind the decoding ask of it again and again.
     struct Step {
         let instruction: Instruction
         /// Of its first byte in the page.
         let offset: Int
-        /// As they were decoded.
-        let bytes: CodeBytes
         let kind: InstructionKind
         let flagUse: FlagUse
+        /// General registers.
+        let written: RegisterSet
+        /// At its operand in memory; and it writes there.
+        let accessesMemory: Bool
+        let writesMemory: Bool
         var next: Int { offset + Int(instruction.length) }
         /// Its last bytes are in the next page.
         var crosses: Bool { next > 4096 }
 
-        init(_ instruction: Instruction, offset: Int, _ bytes: CodeBytes, _ mode: CodeMode) {
+        /// - Parameter isVector: see `InstructionKind.isVector(_:_:)`.
+        init(_ instruction: Instruction, offset: Int, isVector: Bool) {
             self.instruction = instruction
             self.offset = offset
-            self.bytes = bytes.prefix(Int(instruction.length))
-            kind = InstructionKind(instruction, next: offset + Int(instruction.length), mode)
-            flagUse = FlagUse(instruction)
+            let row = instruction.opcodeRow
+            kind = InstructionKind(instruction, row, next: offset + Int(instruction.length), isVector: isVector)
+            flagUse = FlagUse(instruction, row)
+            written = kind.written(instruction, row)
+            accessesMemory = instruction.memorySize != 0
+            writesMemory = instruction.memoryOperandIndex.map { row.operands[$0].access != .read } ?? false
         }
+
+        /// See `InstructionKind`.
+        var mayLeave: Bool { kind.mayLeave(accessingMemory: accessesMemory) }
     }
 
     /// Steps of which the last alone may transfer control, by their indices.
@@ -35,13 +45,21 @@ struct Superblock {
         var flagsAreDead = false
     }
 
-    /// Of all blocks.
+    /// Of all blocks, and the bytes that they were decoded from.
     private(set) var steps: [Step] = []
+    private(set) var bytes: [CodeBytes] = []
+    /// One of them passes through to the host's vector registers.
+    private(set) var usesVectors = false
     var blocks: [BasicBlock] = []
     /// The blocks by where they begin.
     private(set) var starts = OffsetMap()
-    let entry: Int
-    let mode: CodeMode
+    private(set) var entry = 0
+    private(set) var mode = CodeMode(rawValue: 8)
+    // Wanted while it is decoded: instructions by their offsets, where blocks begin in the order in which that was found, and
+    // what is to be decoded yet.
+    private var found = OffsetMap()
+    private var leaders: [Int] = []
+    private var work: [Int] = []
 
     /// Steps in one superblock.
     private static let limit = 160
@@ -58,36 +76,30 @@ struct Superblock {
 
     /// Decodes from `entry` on, through what `known` says is worth it. `fetch` gives the bytes at an offset, at most 15 and none
     /// beyond the page, once it has seen to it that stores to them will be noticed; `beyond` the first bytes of the next page, if
-    /// they are known.
-    init?(
+    /// they are known. False where there is no instruction at `entry`.
+    mutating func decode(
         entry: Int, mode: CodeMode, known: (Int) -> Known, fetch: (Int) -> CodeBytes, beyond: () -> CodeBytes
-    ) {
+    ) -> Bool {
+        removeAll()
         self.entry = entry
         self.mode = mode
-        steps.reserveCapacity(Superblock.limit)
-        var found = OffsetMap()
-        var leaders = [entry]
-        var work = [entry]
-        starts[entry] = 0
-        func lead(_ offset: Int) {
-            work.append(offset)
-            guard starts[offset] == nil else { return }
-            starts[offset] = leaders.count
-            leaders.append(offset)
-        }
+        lead(entry)
         while let start = work.popLast() {
             var offset = start
             while offset < 4096, found[offset] == nil, steps.count < Superblock.limit {
                 var bytes = fetch(offset)
-                var instruction = try? bytes.decoded(mode)
+                var instruction = try? mode.decode(bytes)
                 if instruction == nil, bytes.count < 15 {
                     bytes = bytes.followed(by: beyond())
-                    instruction = try? bytes.decoded(mode)
+                    instruction = try? mode.decode(bytes)
                 }
                 guard let instruction else { break }
                 found[offset] = steps.count
-                steps.append(Step(instruction, offset: offset, bytes, mode))
+                let isVector = InstructionKind.isVector(instruction, mode)
+                steps.append(Step(instruction, offset: offset, isVector: isVector))
+                self.bytes.append(bytes.prefix(Int(instruction.length)))
                 let kind = steps[steps.count - 1].kind
+                if isVector, !kind.isCold { usesVectors = true }
                 offset += Int(instruction.length)
                 if let target = kind.targetInPage, found[target] != nil || known(target) == .warm { lead(target) }
                 if kind.endsBlock {
@@ -98,21 +110,40 @@ struct Superblock {
                 }
             }
         }
-        guard found[entry] != nil else { return nil }
-        form(leaders, found)
+        guard found[entry] != nil else { return false }
+        form()
         findDeadFlags()
+        return true
+    }
+
+    private mutating func removeAll() {
+        steps.removeAll(keepingCapacity: true)
+        bytes.removeAll(keepingCapacity: true)
+        blocks.removeAll(keepingCapacity: true)
+        leaders.removeAll(keepingCapacity: true)
+        work.removeAll(keepingCapacity: true)
+        starts.removeAll()
+        found.removeAll()
+        usesVectors = false
+    }
+
+    /// A block begins there, and is to be decoded.
+    private mutating func lead(_ offset: Int) {
+        work.append(offset)
+        guard starts[offset] == nil else { return }
+        starts[offset] = leaders.count
+        leaders.append(offset)
     }
 
     /// Runs of steps from each leader to the next.
-    private mutating func form(_ leaders: [Int], _ found: OffsetMap) {
-        blocks.reserveCapacity(leaders.count)
+    private mutating func form() {
         for leader in leaders {
             guard let first = found[leader] else {
                 starts[leader] = nil
                 continue
             }
             starts[leader] = blocks.count
-            blocks.append(BasicBlock(steps: run(from: first, found)))
+            blocks.append(BasicBlock(steps: run(from: first)))
         }
         for index in blocks.indices {
             let last = blocks[index].steps.upperBound - 1
@@ -121,7 +152,7 @@ struct Superblock {
         }
     }
 
-    private mutating func run(from first: Int, _ found: OffsetMap) -> Range<Int> {
+    private mutating func run(from first: Int) -> Range<Int> {
         var range = first..<first + 1
         while !steps[range.upperBound - 1].kind.endsBlock {
             let next = steps[range.upperBound - 1].next
@@ -130,9 +161,11 @@ struct Superblock {
                 // Instructions that lie across each other go on with the same one, which is there twice then.
                 if range.upperBound != steps.count {
                     steps += steps[range]
+                    bytes += bytes[range]
                     range = steps.count - range.count..<steps.count
                 }
                 steps.append(steps[place])
+                bytes.append(bytes[place])
             }
             range = range.lowerBound..<range.upperBound + 1
         }

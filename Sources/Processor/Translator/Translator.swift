@@ -39,8 +39,7 @@ import X86
     /// Kept here, and shown to the handler of faults through the processor's context.
     private(set) var faults: FaultTable
     private let ops = TranslatedOps()
-    /// Lent to each emitter, so that its memory is used again.
-    private var assembler = Assembler()
+    private var emitter: Emitter
     private var usedSlots = 0
     private var usedLinks = 0
 
@@ -49,6 +48,8 @@ import X86
         cache = try CodeCache(size: options.codeCacheSize)
         self.options = options
         common = CommonCode()
+        emitter = Emitter(common)
+        emitter.counts = options.countsInstructions
         faults = FaultTable(code: cache.address(0)..<cache.address(cache.size), capacity: cache.size / 32)
         // The least cache has room for it.
         _ = cache.add(common.bytes)
@@ -85,7 +86,7 @@ import X86
         settle(page, processor)
         var lines: UInt64 = 0
         let following = processor.followingCode()
-        let decoded = Superblock(
+        let isDecoded = emitter.superblock.decode(
             entry: entry, mode: mode, known: { known(address + UInt($0)) },
             fetch: { offset in
                 lines |= PageRecords.lines(at: offset, count: min(15, 4096 - offset))
@@ -98,21 +99,18 @@ import X86
                 // SAFETY: the guest's page.
                 return unsafe CodeBytes(place, count: 15)
             })
-        guard let superblock = decoded, superblock.isWorthwhile else { return false }
-        var assembler = Assembler()
-        swap(&assembler, &self.assembler)
-        assembler.removeAll()
-        var emitter = Emitter(
-            superblock, consume assembler, at: cache.used, common, firstSlot: usedSlots, firstLink: usedLinks,
-            sharing: block.block.sharesChecks)
-        emitter.counts = options.countsInstructions
+        guard isDecoded, emitter.superblock.isWorthwhile else { return false }
+        emitter.begin(
+            at: cache.used, firstSlot: usedSlots, firstLink: usedLinks, sharing: block.block.sharesChecks)
         emitter.emit()
         let code = emitter.assembler.finished()
-        swap(&self.assembler, &emitter.assembler)
         let start = cache.used
         var bytes = code.bytes
-        for (place, step) in emitter.crossings {
-            guard let following, let record = ops.add(CrossingCode(following, step)) else { return false }
+        for (place, index) in emitter.crossings {
+            guard let following else { return false }
+            let crossing = CrossingCode(
+                following, emitter.superblock.bytes[index], at: emitter.superblock.steps[index].offset)
+            guard let record = ops.add(crossing) else { return false }
             let end = code.offset(of: place)
             for index in 0..<8 { bytes[end - 8 + index] = UInt8(truncatingIfNeeded: record >> UInt(8 * index)) }
         }
@@ -133,7 +131,7 @@ import X86
             Translation(start: start, block: block.address, slot: emitter.slots.lowerBound, lines: lines, page: page))
         page.translations.append(translations.count - 1)
         counters.translations += 1
-        counters.instructions += UInt64(superblock.steps.count)
+        counters.instructions += UInt64(emitter.superblock.steps.count)
         if let marks = emitter.marks, let tail = emitter.tail {
             TranslationTrace.record(
                 TranslatedCode(

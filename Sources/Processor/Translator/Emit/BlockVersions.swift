@@ -19,9 +19,13 @@ struct BlockVersions {
     }
 
     private var entries: [Entry] = []
-    private var first: [Int?]
+    private var first: [Int?] = []
 
-    init(blocks: Int) { first = Array(repeating: nil, count: blocks) }
+    /// For so many blocks, none of which has any.
+    mutating func reset(blocks: Int) {
+        entries.removeAll(keepingCapacity: true)
+        first.refill(nil, count: blocks)
+    }
 
     private func find(_ version: BlockVersion) -> Int? {
         var index = first[version.block]

@@ -103,7 +103,7 @@ extension Emitter {
             if next > index, coming.flagUse.overwrites { return }
             if coming.kind.endsBlock { return }
             if case .interpreted = coming.kind { return }
-            written.formUnion(coming.kind.written(coming.instruction))
+            written.formUnion(coming.written)
         }
     }
 
@@ -129,7 +129,7 @@ extension Emitter {
     /// has the guest's flags behind it; where the instruction has a register that is in the state the first scratch register is
     /// free.
     mutating func checkedOperand(_ step: Superblock.Step, needsFlags: Bool, needsScratch: Bool) -> (
-        Assembler.Memory, [GeneralRegister]
+        Assembler.Memory, Homes.Free
     ) {
         let access = memory.operands[index]
         let (slot, isFresh) = checkedSlot(step, access)
@@ -140,7 +140,7 @@ extension Emitter {
         {
             if needsFlags { restoreFlags() }
             hold(slot)
-            return (.at(base, index: second, Int(operand.displacement)), [first])
+            return (.at(base, index: second, Int(operand.displacement)), [.first])
         }
         if needsFlags, !flags.isInHost, flags != .dead {
             restoreFlags()
@@ -157,6 +157,6 @@ extension Emitter {
         guard needsScratch else { return (.at(first, index: second), []) }
         held = nil
         assembler.lea(second, .at(first, index: second))
-        return (.at(second), [first])
+        return (.at(second), [.first])
     }
 }

@@ -6,10 +6,10 @@ extension Emitter {
         let instruction = step.instruction
         let use = step.flagUse
         if use.overwrites { checkAhead(step) }
-        let written: RegisterSet = use.overwrites ? [] : InstructionKind.plain.written(instruction)
+        let written: RegisterSet = use.overwrites ? [] : step.written
         var memory = Assembler.Memory(nil, 0)
-        var free = [Homes.scratch.0, Homes.scratch.1]
-        if instruction.hasMemoryOperand, instruction.memorySize != 0 {
+        var free: Homes.Free = [.first, .second]
+        if step.accessesMemory {
             (memory, free) = checkedOperand(
                 step, needsFlags: use.dependsOnFormer || flags.isLost(writing: written),
                 needsScratch: Emitter.hasStateRegister(instruction))
@@ -29,25 +29,28 @@ extension Emitter {
     }
 
     /// Registers that are in the state go through scratch registers.
-    private mutating func emit(_ step: Superblock.Step, _ memory: Assembler.Memory, _ free: [GeneralRegister]) {
+    private mutating func emit(_ step: Superblock.Step, _ memory: Assembler.Memory, _ free: Homes.Free) {
         let instruction = step.instruction
+        var free = free
         var held: [(guest: UInt8, host: GeneralRegister, written: Bool)] = []
-        for index in 0..<Int(instruction.operandCount) {
-            guard case .register(let guest, _) = instruction.operands[index], Homes.home(guest) == nil else { continue }
-            let access = instruction.opcodeRow.operands[index].access
+        for operand in 0..<Int(instruction.operandCount) {
+            guard case .register(let guest, _) = instruction.operands[operand], Homes.home(guest) == nil else {
+                continue
+            }
+            let access = instruction.opcodeRow.operands[operand].access
             if let known = held.firstIndex(where: { $0.guest == guest }) {
                 held[known].written = held[known].written || access != .read
                 continue
             }
-            let host = free[held.count]
+            let host = free.take()
             if host == Homes.scratch.1 { self.held = nil }
             held.append((guest, host, access != .read))
             // Also where it is written alone: some instructions leave it as it was, or its upper part.
             assembler.mov(host, place(guest))
         }
-        if instruction.hasMemoryOperand, instruction.memorySize != 0 { markAccess(step) }
+        if step.accessesMemory { markAccess(step) }
         if InstructionKind.hasHighByte(instruction) {
-            assembler.bytes(step.bytes.array)
+            assembler.bytes(superblock.bytes[index].array)
             return
         }
         if instruction.prefixes.contains(.lock) { assembler.lock() }
@@ -68,7 +71,7 @@ extension Emitter {
     }
 
     /// LEA's operand: the guest's registers where they all have homes, else what was made of them.
-    private mutating func addressOperand(_ step: Superblock.Step) -> (Assembler.Memory, [GeneralRegister]) {
+    private mutating func addressOperand(_ step: Superblock.Step) -> (Assembler.Memory, Homes.Free) {
         let operand = step.instruction.memory
         func home(_ number: UInt8) -> GeneralRegister?? {
             number == MemoryOperand.noRegister ? .some(nil) : Homes.home(number).map { .some($0) }
@@ -76,10 +79,10 @@ extension Emitter {
         if operand.base != MemoryOperand.ripRegister, let base = home(operand.base), let index = home(operand.index) {
             return (
                 Assembler.Memory(base, index: index, scale: 1 << Int(operand.scale), Int(operand.displacement)),
-                [Homes.scratch.0, Homes.scratch.1]
+                [.first, .second]
             )
         }
         linearAddress(step, segmented: false)
-        return (.at(Homes.scratch.0), [Homes.scratch.1])
+        return (.at(Homes.scratch.0), [.second])
     }
 }

@@ -5,25 +5,29 @@ import X86
 ///
 /// A basic block is written once for each way in which the flags may arrive (`FlagState`), as long as there are few: what comes
 /// from a loop's own branch finds a version in which they need not be put by.
+///
+/// It writes one superblock after the other, and keeps its memory.
 struct Emitter {
     var assembler: Assembler
-    let superblock: Superblock
+    /// Filled before it is begun.
+    var superblock = Superblock()
+    private let common: CommonCode
     /// Where common pieces lie, as labels.
-    let leaves: Leaves
+    private(set) var leaves: Leaves
     /// Slots and links that the code uses, from the first free ones on.
-    private(set) var slots: Range<Int>
-    private(set) var links: Range<Int>
+    private(set) var slots = 0..<0
+    private(set) var links = 0..<0
     /// Which accesses share a check.
-    let memory: MemoryGroups
+    private(set) var memory = MemoryGroups()
     /// Instructions are counted as they begin.
     var counts = false
     /// Where in the code an instruction's begins, for those who look; nil where nobody does.
-    private(set) var marks: [(label: Assembler.Label, step: Superblock.Step)]? = TranslationTrace.isOn ? [] : nil
+    private(set) var marks: [(label: Assembler.Label, step: Superblock.Step)]?
     /// Where what is out of line begins.
     private(set) var tail: Assembler.Label?
 
     typealias Version = BlockVersion
-    private var versions: BlockVersions
+    private var versions = BlockVersions()
     private var wanted: [Version] = []
     private static let mostVersions = 4
 
@@ -35,7 +39,7 @@ struct Emitter {
     var block = 0
     var index = 0
     /// Slots of the groups of accesses that have been checked.
-    var checked: [Int?]
+    var checked: [Int?] = []
     /// The slot whose `delta` is in the second scratch register.
     var held: Int?
 
@@ -45,47 +49,64 @@ struct Emitter {
     private var coldExits = WaysOut()
     private var boundaryExits = WaysOut()
     /// What is done out of line, and the flags there.
-    private var outOfLine: [(flags: FlagState, write: (inout Emitter) -> Void)] = []
+    private struct OutOfLine {
+        let flags: FlagState
+        let write: (inout Emitter) -> Void
+    }
+    private var outOfLine: [OutOfLine] = []
     /// Instructions that the interpreter's handlers execute: a reference to the op's address, and the instruction.
     private(set) var interpreted: [(place: Assembler.Label, instruction: Instruction)] = []
-    /// Instructions that go on in the next page: a reference to the address of what is known of it, and the step.
-    private(set) var crossings: [(place: Assembler.Label, step: Superblock.Step)] = []
+    /// Instructions that go on in the next page: a reference to the address of what is known of it, and the step's index.
+    private(set) var crossings: [(place: Assembler.Label, step: Int)] = []
     /// Accesses to guest memory: a label in front of each instruction that makes one, and the way out at its instruction.
     private(set) var accesses: [(label: Assembler.Label, wayOut: Assembler.Label)] = []
 
     struct Leaves {
-        var cold: Assembler.Label
-        var boundary: Assembler.Label
-        var lookUp: Assembler.Label
-        var linkMiss: Assembler.Label
-        var targetMiss: Assembler.Label
-        var interpret: Assembler.Label
-        var crossing: Assembler.Label
-        var readMiss: Assembler.Label
-        var writeMiss: Assembler.Label
-        var loadVectors: Assembler.Label
+        let cold, boundary, lookUp, linkMiss, targetMiss: Assembler.Label
+        let interpret, crossing, readMiss, writeMiss, loadVectors: Assembler.Label
+
+        /// For code at a position in the cache that the common pieces lie in.
+        init(_ assembler: inout Assembler, _ common: CommonCode, at position: Int) {
+            func leaf(_ offset: Int) -> Assembler.Label { assembler.label(at: offset - position) }
+            cold = leaf(common.cold)
+            boundary = leaf(common.boundary)
+            lookUp = leaf(common.lookUp)
+            linkMiss = leaf(common.linkMiss)
+            targetMiss = leaf(common.targetMiss)
+            interpret = leaf(common.interpret)
+            crossing = leaf(common.crossing)
+            readMiss = leaf(common.readMiss)
+            writeMiss = leaf(common.writeMiss)
+            loadVectors = leaf(common.loadVectors)
+        }
     }
 
-    /// `position`: where the code will be in the cache that the common pieces lie in. With `sharing` accesses share checks.
-    init(
-        _ superblock: Superblock, _ assembler: consuming Assembler, at position: Int, _ common: CommonCode,
-        firstSlot: Int, firstLink: Int, sharing: Bool
-    ) {
-        self.superblock = superblock
-        memory = MemoryGroups(superblock, sharing: sharing)
-        checked = Array(repeating: nil, count: memory.groups.count)
-        versions = BlockVersions(blocks: superblock.blocks.count)
+    init(_ common: CommonCode) {
+        var assembler = Assembler()
+        leaves = Leaves(&assembler, common, at: 0)
+        self.assembler = assembler
+        self.common = common
+    }
+
+    /// Gets ready to write the superblock, at a position in the cache. With `sharing` accesses share checks.
+    mutating func begin(at position: Int, firstSlot: Int, firstLink: Int, sharing: Bool) {
+        assembler.removeAll()
+        leaves = Leaves(&assembler, common, at: position)
         slots = firstSlot..<firstSlot
         links = firstLink..<firstLink
-        var assembler = assembler
-        func leaf(_ offset: Int) -> Assembler.Label { assembler.label(at: offset - position) }
-        leaves = Leaves(
-            cold: leaf(common.cold), boundary: leaf(common.boundary), lookUp: leaf(common.lookUp),
-            linkMiss: leaf(common.linkMiss), targetMiss: leaf(common.targetMiss), interpret: leaf(common.interpret),
-            crossing: leaf(common.crossing),
-            readMiss: leaf(common.readMiss),
-            writeMiss: leaf(common.writeMiss), loadVectors: leaf(common.loadVectors))
-        self.assembler = assembler
+        marks = TranslationTrace.isOn ? [] : nil
+        tail = nil
+        memory.find(superblock, sharing: sharing)
+        checked.refill(nil, count: memory.groups.count)
+        versions.reset(blocks: superblock.blocks.count)
+        wanted.removeAll(keepingCapacity: true)
+        coldExits.removeAll()
+        boundaryExits.removeAll()
+        outOfLine.removeAll(keepingCapacity: true)
+        interpreted.removeAll(keepingCapacity: true)
+        crossings.removeAll(keepingCapacity: true)
+        accesses.removeAll(keepingCapacity: true)
+        flags = .saved
     }
 
     /// A field of the state, or of what lies behind it.
@@ -115,21 +136,22 @@ struct Emitter {
             next = emit(version)
         }
         if marks != nil { tail = assembler.here() }
-        while !outOfLine.isEmpty {
-            let pending = outOfLine
-            outOfLine = []
-            for piece in pending {
-                flags = piece.flags
-                piece.write(&self)
-            }
+        // Some of it has more to be done out of line.
+        var done = 0
+        while done < outOfLine.count {
+            let piece = outOfLine[done]
+            flags = piece.flags
+            piece.write(&self)
+            done += 1
         }
-        emitExits()
+        emit(coldExits, leaves.cold)
+        emit(boundaryExits, leaves.boundary)
     }
 
     // MARK: Basic blocks
 
     /// The version for flags that are as they are. At a gate they are seen, whatever follows.
-    func version(_ block: Int, _ flags: FlagState, hasGate: Bool) -> Version {
+    @inline(__always) func version(_ block: Int, _ flags: FlagState, hasGate: Bool) -> Version {
         Version(
             block: block, flags: superblock.blocks[block].flagsAreDead && !hasGate ? .dead : flags, hasGate: hasGate)
     }
@@ -143,11 +165,11 @@ struct Emitter {
     }
 
     /// Whether there may be a further version of a block, or is this one.
-    func mayBe(_ version: Version) -> Bool {
+    @inline(__always) func mayBe(_ version: Version) -> Bool {
         versions.label(version) != nil || versions.count(of: version.block) < Emitter.mostVersions
     }
 
-    func isWritten(_ version: Version) -> Bool { versions.isWritten(version) }
+    @inline(__always) func isWritten(_ version: Version) -> Bool { versions.isWritten(version) }
 
     /// Writes it; returns the version that is to come right behind, if there is one.
     private mutating func emit(_ version: Version) -> Version? {
@@ -223,7 +245,7 @@ struct Emitter {
     private mutating func emitCrossing(_ step: Superblock.Step) {
         saveFlags()
         assembler.mov(Homes.scratch.1, UInt.max >> 1)
-        crossings.append((assembler.here(), step))
+        crossings.append((assembler.here(), index))
         assembler.mov(Homes.scratch.0, step.offset, .long)
         assembler.call(leaves.crossing)
         (held, flags) = (nil, .saved)
@@ -245,17 +267,17 @@ struct Emitter {
     }
 
     /// Has `write` write behind the rest, with the flags as they are here.
-    mutating func later(_ write: @escaping (inout Emitter) -> Void) { outOfLine.append((flags, write)) }
+    mutating func later(_ write: @escaping (inout Emitter) -> Void) {
+        outOfLine.append(OutOfLine(flags: flags, write: write))
+    }
 
-    private mutating func emitExits() {
-        for (exits, leaf) in [(coldExits, leaves.cold), (boundaryExits, leaves.boundary)] {
-            for way in exits.all {
-                assembler.place(way.label)
-                flags = way.flags
-                saveFlags()
-                assembler.mov(Homes.scratch.0, way.offset)
-                assembler.jmp(leaf)
-            }
+    private mutating func emit(_ ways: WaysOut, _ leaf: Assembler.Label) {
+        for way in ways.all {
+            assembler.place(way.label)
+            flags = way.flags
+            saveFlags()
+            assembler.mov(Homes.scratch.0, way.offset)
+            assembler.jmp(leaf)
         }
     }
 

@@ -14,6 +14,11 @@ struct WaysOut {
     private(set) var all: [Way] = []
     private var first = [Int?](repeating: nil, count: 64)
 
+    mutating func removeAll() {
+        all.removeAll(keepingCapacity: true)
+        first.refill(nil, count: first.count)
+    }
+
     func label(_ offset: Int, _ flags: FlagState) -> Assembler.Label? {
         var index = first[offset & 63]
         while let known = index {
