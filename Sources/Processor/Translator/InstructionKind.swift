@@ -33,6 +33,11 @@ enum InstructionKind {
 
     private init(translating instruction: Instruction, _ row: OpcodeRow, next: Int, isVector: Bool) {
         self = .cold
+        if instruction.mnemonic == .sfence {
+            // Stores past the caches are the host's here, and so is what orders them.
+            self = .plain
+            return
+        }
         guard row.opcodeClass == .integer || isVector, instruction.addressSize == 8 || !instruction.hasMemoryOperand,
             InstructionKind.onHost.permits(row.feature(vectorLength: instruction.vectorLength))
         else { return }
