@@ -114,6 +114,32 @@ def port(other, rounds, count=1_000_000):
     return ours / theirs, f"{ours / count * 1e6:.2f} µs each"
 
 
+def translation_time(start):
+    """Nanoseconds of the translator's for each instruction that it translates while a guest boots; None where nothing is counted."""
+    command = start(KERNEL, INITRD, BOOT)
+    ended = subprocess.run(
+        command[:2] + ["--stats"] + command[2:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, timeout=600)
+    words = [line.split()[-2:] for line in ended.stderr.decode(errors="replace").splitlines() if "translator_" in line]
+    counters = {name: int(value) for name, value in words}
+    count = counters.get("translator_instructions")
+    return counters["translator_time_ns"] / count if count else None
+
+
+def translation(other, rounds):
+    """Of a boot, since little is translated twice there: the translator's own code is as cold as it usually is."""
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(translation_time(martlet))
+        if other is not qemu:
+            theirs.append(translation_time(other))
+    if None in ours:
+        return None
+    ours = statistics.median(ours)
+    ratio = ours / statistics.median(theirs) if theirs and None not in theirs else None
+    return ratio, f"{ours:.0f} ns for each guest instruction"
+
+
 def memory(other, _):
     ours, theirs = (overhead(start(KERNEL, INITRD, "console=ttyS0")) for start in (martlet, other))
     return ours / theirs, f"{ours:.0f} MiB"
@@ -129,6 +155,7 @@ ALL = {
     "boot-qemu": (boot_under_qemu, "the same, QEMU as a client"),
     "integer-loop": (integer, "integer loop, no memory"),
     "port": (port, "port write"),
+    "translation": (translation, "translation, cold"),
     "memory": (memory, "memory beyond the guest's"),
     "parallel": (parallel, "parallel work"),
 }
