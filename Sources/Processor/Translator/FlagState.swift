@@ -20,7 +20,10 @@ struct FlagState: Hashable {
     /// They can be made again out of guest registers among these.
     func isMade(of registers: RegisterSet) -> Bool {
         guard let source else { return false }
-        return registers.contains { number in Homes.home(number).map(source.uses) ?? false }
+        for number in registers {
+            if let home = Homes.home(number), source.uses(home) { return true }
+        }
+        return false
     }
 
     /// Guest registers are about to be written of which alone they could be made again.

@@ -93,18 +93,22 @@ extension Emitter {
         var written: RegisterSet = []
         for next in index..<min(index + 10, superblock.blocks[block].steps.upperBound) {
             let coming = superblock.steps[next]
-            for access in [memory.operands[next], memory.stack[next]] {
-                guard let access, let register = access.register, checked[access.group] == nil,
-                    !written.contains(register)
-                else { continue }
-                _ = check(access, of: coming, leaving: step)
-            }
+            if let access = memory.operands[next] { checkAhead(access, of: coming, leaving: step, written) }
+            if let access = memory.stack[next] { checkAhead(access, of: coming, leaving: step, written) }
             // Its flags are the next ones to be looked after.
             if next > index, coming.flagUse.overwrites { return }
             if coming.kind.endsBlock { return }
             if case .interpreted = coming.kind { return }
             written.formUnion(coming.written)
         }
+    }
+
+    /// `written`: registers that are, between here and there.
+    private mutating func checkAhead(
+        _ access: MemoryGroups.Access, of coming: Superblock.Step, leaving: Superblock.Step, _ written: RegisterSet
+    ) {
+        guard let register = access.register, checked[access.group] == nil, !written.contains(register) else { return }
+        _ = check(access, of: coming, leaving: leaving)
     }
 
     // MARK: Operands

@@ -15,8 +15,8 @@ struct WaysOut {
     private var first = [Int?](repeating: nil, count: 64)
 
     mutating func removeAll() {
+        for way in all { first[way.offset & 63] = nil }
         all.removeAll(keepingCapacity: true)
-        first.refill(nil, count: first.count)
     }
 
     func label(_ offset: Int, _ flags: FlagState) -> Assembler.Label? {
