@@ -84,7 +84,9 @@ import X86
     var systemInstructions: UInt64 = 0
     var isInEmittedCode = false
     /// Whether the vector registers and MXCSR are in the host's, and what `xsave` has of them is old.
-    var vectorPlace = VectorPlace.state
+    var vectorPlace = RegisterPlace.state
+    /// The same of the x87 state, but for FIP, FDP and FOP, which `xsave` always has.
+    var x87Place = RegisterPlace.state
     /// The next block is the interpreter's, whatever there is: it begins with what emitted code has left to it.
     var nextIsCold = false
 

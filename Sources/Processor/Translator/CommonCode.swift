@@ -26,8 +26,9 @@ struct CommonCode {
     /// The same for `CPU.checkCrossing`.
     var crossing = 0
 
-    /// A routine that loads the vector registers: ZF set; or clear, where that can't be.
+    /// Routines that load the vector registers and the x87 state: ZF set; or clear, where that can't be.
     var loadVectors = 0
+    var loadX87 = 0
 
     /// Why emitted code was left.
     enum Departure: UInt {
@@ -42,7 +43,8 @@ struct CommonCode {
 
     init() {
         var a = Assembler()
-        let vectors = VectorCode(&a)
+        let x87 = X87Code(&a)
+        let vectors = VectorCode(&a, x87)
         let enterLabel = CommonCode.writeEnter(&a)
         let out = a.label()
         let coldLabel = CommonCode.writeLeave(&a, .cold, addsBase: true, out)
@@ -69,6 +71,7 @@ struct CommonCode {
         readMiss = code.offset(of: readLabel)
         writeMiss = code.offset(of: writeLabel)
         loadVectors = code.offset(of: vectors.load)
+        loadX87 = code.offset(of: x87.load)
     }
 
     // MARK: In and out

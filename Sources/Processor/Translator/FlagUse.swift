@@ -80,7 +80,7 @@ extension Superblock {
         if kind.targetInPage != nil, block.target == nil { return true }
         if kind.fallsThrough, block.following == nil { return true }
         switch kind {
-        case .plain, .nothing, .push, .pop, .leave, .divide, .interpreted: return false
+        case .plain, .x87, .nothing, .push, .pop, .leave, .divide, .interpreted: return false
         case .jump(let target), .jumpIf(_, let target):
             // A way back has a gate.
             return !(0..<4096).contains(target) || target <= last.offset

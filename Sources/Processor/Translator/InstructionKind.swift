@@ -6,8 +6,10 @@ enum InstructionKind {
     case plain
     /// Hints.
     case nothing
-    /// LDMXCSR.
-    case loadMXCSR
+    /// LDMXCSR, FLDCW.
+    case loadMXCSR, loadControlWord
+    /// Plain, and the x87 instruction pointer may have to follow.
+    case x87
     case push, pop, leave
     /// Direct branches, with the offset from the page's start that they lead to.
     case jump(Int), jumpIf(Condition, Int), call(Int)
@@ -21,24 +23,27 @@ enum InstructionKind {
 
     /// - Parameters:
     ///   - next: the offset behind it.
-    ///   - isVector: see `isVector(_:_:)`.
-    init(_ instruction: Instruction, _ row: OpcodeRow, next: Int, isVector: Bool) {
-        self.init(translating: instruction, row, next: next, isVector: isVector)
+    ///   - passing: see `PassThrough`.
+    init(_ instruction: Instruction, _ row: OpcodeRow, next: Int, passing: PassThrough) {
+        self.init(translating: instruction, row, next: next, passing: passing)
         guard case .cold = self else { return }
-        guard row.flow == .straight, row.opcodeClass == .integer || row.opcodeClass == .system,
+        guard row.flow == .straight,
+            row.opcodeClass == .integer || row.opcodeClass == .system
+                || InstructionKind.showsInstructionPointer(instruction),
             !InstructionKind.restoresVectors(instruction)
         else { return }
         self = .interpreted
     }
 
-    private init(translating instruction: Instruction, _ row: OpcodeRow, next: Int, isVector: Bool) {
+    private init(translating instruction: Instruction, _ row: OpcodeRow, next: Int, passing: PassThrough) {
         self = .cold
         if instruction.mnemonic == .sfence {
             // Stores past the caches are the host's here, and so is what orders them.
             self = .plain
             return
         }
-        guard row.opcodeClass == .integer || isVector, instruction.addressSize == 8 || !instruction.hasMemoryOperand,
+        guard row.opcodeClass == .integer || passing != [],
+            instruction.addressSize == 8 || !instruction.hasMemoryOperand,
             InstructionKind.onHost.permits(row.feature(vectorLength: instruction.vectorLength))
         else { return }
         if InstructionKind.hasHighByte(instruction) {
@@ -102,8 +107,10 @@ enum InstructionKind {
             if instruction.hasMemoryOperand, case .register = instruction.operands[1] { return }
             self = .plain
         case .ldmxcsr, .vldmxcsr: self = .loadMXCSR
+        case .fldcw: self = .loadControlWord
+        case _ where row.opcodeClass == .x87: self = .x87
         default:
-            if isVector || InstructionKind.isPlain(instruction) { self = .plain }
+            if passing != [] || InstructionKind.isPlain(instruction) { self = .plain }
         }
         if case .plain = self, InstructionKind.homeless(instruction).count > (instruction.hasMemoryOperand ? 1 : 2) {
             self = .cold
@@ -149,7 +156,7 @@ enum InstructionKind {
     /// Nothing can follow in the basic block.
     var endsBlock: Bool {
         switch self {
-        case .plain, .loadMXCSR, .nothing, .push, .pop, .leave, .divide, .interpreted: false
+        case .plain, .x87, .loadMXCSR, .loadControlWord, .nothing, .push, .pop, .leave, .divide, .interpreted: false
         default: true
         }
     }
@@ -157,7 +164,8 @@ enum InstructionKind {
     /// Control may go on to the next instruction, and what follows is worth translating with it.
     var fallsThrough: Bool {
         switch self {
-        case .plain, .loadMXCSR, .nothing, .push, .pop, .leave, .divide, .interpreted, .jumpIf: true
+        case .plain, .x87, .loadMXCSR, .loadControlWord, .nothing, .push, .pop, .leave, .divide, .interpreted, .jumpIf:
+            true
         default: false
         }
     }
@@ -165,7 +173,7 @@ enum InstructionKind {
     /// May leave in the middle of the superblock, or check memory: the flags that the guest has then must be in the state.
     func mayLeave(accessingMemory: Bool) -> Bool {
         switch self {
-        case .plain: accessingMemory
+        case .plain, .x87: accessingMemory
         case .nothing, .jump, .jumpIf: false
         default: true
         }

@@ -70,7 +70,7 @@ struct MemoryGroups {
             stack[index] = access(rsp, -8, size: 8, isWrite: true)
         case .pop, .returnNear: stack[index] = access(rsp, 0, size: 8, isWrite: false)
         case .leave: stack[index] = access(GeneralRegister.rbp.rawValue, 0, size: 8, isWrite: false)
-        case .plain, .loadMXCSR, .divide, .jumpIndirect:
+        case .plain, .x87, .loadMXCSR, .loadControlWord, .divide, .jumpIndirect:
             if step.accessesMemory { operands[index] = access(step) }
         default: break
         }

@@ -17,6 +17,10 @@ struct RegisterSet: Sequence, ExpressibleByArrayLiteral {
     mutating func insert(_ number: UInt8) { bits |= 1 << UInt16(number & 15) }
     mutating func formUnion(_ other: RegisterSet) { bits |= other.bits }
     func contains(_ number: UInt8) -> Bool { bits >> UInt16(number & 15) & 1 != 0 }
+    /// Holds either; what is no general register it holds not.
+    func contains(_ number: UInt8, or other: UInt8) -> Bool {
+        number < 16 && contains(number) || other < 16 && contains(other)
+    }
     var count: Int { bits.nonzeroBitCount }
 
     struct Iterator: IteratorProtocol {

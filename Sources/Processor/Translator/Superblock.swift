@@ -19,12 +19,12 @@ struct Superblock {
         /// Its last bytes are in the next page.
         var crosses: Bool { next > 4096 }
 
-        /// - Parameter isVector: see `InstructionKind.isVector(_:_:)`.
-        init(_ instruction: Instruction, offset: Int, isVector: Bool) {
+        /// - Parameter passing: what of it passes through.
+        init(_ instruction: Instruction, offset: Int, passing: PassThrough) {
             self.instruction = instruction
             self.offset = offset
             let row = instruction.opcodeRow
-            kind = InstructionKind(instruction, row, next: offset + Int(instruction.length), isVector: isVector)
+            kind = InstructionKind(instruction, row, next: offset + Int(instruction.length), passing: passing)
             flagUse = FlagUse(instruction, row)
             written = kind.written(instruction, row)
             accessesMemory = instruction.memorySize != 0
@@ -48,8 +48,8 @@ struct Superblock {
     /// Of all blocks, and the bytes that they were decoded from.
     private(set) var steps: [Step] = []
     private(set) var bytes: [CodeBytes] = []
-    /// One of them passes through to the host's vector registers.
-    private(set) var usesVectors = false
+    /// Registers that those of them which are translated use.
+    private(set) var uses: PassThrough = []
     var blocks: [BasicBlock] = []
     /// The blocks by where they begin.
     private(set) var starts = OffsetMap()
@@ -95,11 +95,11 @@ struct Superblock {
                 }
                 guard let instruction else { break }
                 found[offset] = steps.count
-                let isVector = InstructionKind.isVector(instruction, mode)
-                steps.append(Step(instruction, offset: offset, isVector: isVector))
+                let passing = PassThrough(instruction, mode)
+                steps.append(Step(instruction, offset: offset, passing: passing))
                 self.bytes.append(bytes.prefix(Int(instruction.length)))
                 let kind = steps[steps.count - 1].kind
-                if isVector, !kind.isCold { usesVectors = true }
+                if !kind.isCold { uses.formUnion(passing) }
                 offset += Int(instruction.length)
                 if let target = kind.targetInPage, found[target] != nil || known(target) == .warm { lead(target) }
                 if kind.endsBlock {
@@ -124,7 +124,7 @@ struct Superblock {
         work.removeAll(keepingCapacity: true)
         starts.removeAll()
         found.removeAll()
-        usesVectors = false
+        uses = []
     }
 
     /// A block begins there, and is to be decoded.

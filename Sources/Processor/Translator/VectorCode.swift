@@ -1,56 +1,46 @@
 import X86
 
-/// Where the guest's vector registers and its MXCSR are.
-enum VectorPlace: UInt8 {
-    /// In the XSAVE area.
-    case state
-    /// In the host's; what the area has of them is old.
-    case host
-    /// In the area for as long as emitted code calls Swift; then they are the host's again.
-    case lent
-}
-
 /// Emitted code that moves the guest's vector registers and MXCSR between its XSAVE area and the host's registers. The state is at
 /// GS. They are loaded by the first superblock that uses them, and stored when emitted code is left: code without them pays
 /// nothing, and loops pay once.
 struct VectorCode {
     /// A routine that loads them: ZF set; or clear where they can't be, since an exception is unmasked. Uses both scratch registers.
     let load: Assembler.Label
-    /// Routines around a call of Swift: they do nothing where nothing is loaded. The first uses the first scratch register, the
-    /// second both.
+    /// Routines around a call of Swift, the x87 state's included: they do nothing where nothing is loaded. The first uses the first
+    /// scratch register, the second both.
     let storeForCall: Assembler.Label
     let loadAfterCall: Assembler.Label
-    /// For good. Uses the first scratch register.
+    /// For good, the x87 state's included. Uses the first scratch register.
     let storeToLeave: Assembler.Label
 
-    init(_ a: inout Assembler) {
+    init(_ a: inout Assembler, _ x87: X87Code) {
         let place = VectorCode.gs(CPUState.vectorPlaceOffset)
-        let (done, left) = (a.label(), a.label())
+        let left = a.label()
 
         load = a.here()
         VectorCode.writeLoad(&a)
 
         storeForCall = a.here()
-        a.cmp(place, Int(VectorPlace.host.rawValue), .byte)
-        a.jcc(.nz, done)
+        a.cmp(place, Int(RegisterPlace.host.rawValue), .byte)
+        a.jcc(.nz, x87.storeForCall, .near)
         VectorCode.writeStore(&a)
-        a.mov(place, Int(VectorPlace.lent.rawValue), .byte)
-        a.place(done)
-        a.ret()
+        a.mov(place, Int(RegisterPlace.lent.rawValue), .byte)
+        a.jmp(x87.storeForCall, .near)
 
         loadAfterCall = a.here()
-        a.cmp(place, Int(VectorPlace.lent.rawValue), .byte)
+        a.cmp(place, Int(RegisterPlace.lent.rawValue), .byte)
+        a.jcc(.nz, x87.loadAfterCall, .near)
         // Nothing that is called unmasks an exception: it can be loaded as before.
-        a.jcc(.z, load)
-        a.ret()
+        a.call(load)
+        a.jmp(x87.loadAfterCall, .near)
 
         storeToLeave = a.here()
-        a.cmp(place, Int(VectorPlace.host.rawValue), .byte)
-        a.jcc(.nz, left)
+        a.cmp(place, Int(RegisterPlace.host.rawValue), .byte)
+        a.jcc(.nz, left, .near)
         VectorCode.writeStore(&a)
         a.place(left)
-        a.mov(place, Int(VectorPlace.state.rawValue), .byte)
-        a.ret()
+        a.mov(place, Int(RegisterPlace.state.rawValue), .byte)
+        a.jmp(x87.storeToLeave, .near)
     }
 
     private static func gs(_ offset: Int) -> Assembler.Memory { Assembler.Memory(nil, offset).in(.gs) }
@@ -100,7 +90,7 @@ struct VectorCode {
             a.movups(.xmm(number), gs(Int(CPUState.offset(ofVector: number))))
         }
         a.place(loaded)
-        a.mov(gs(CPUState.vectorPlaceOffset), Int(VectorPlace.host.rawValue), .byte)
+        a.mov(gs(CPUState.vectorPlaceOffset), Int(RegisterPlace.host.rawValue), .byte)
         a.xor(first, first, .long)
         a.place(end)
         a.ret()

@@ -44,6 +44,7 @@ extension CPU {
         guard state.isInEmittedCode else { return }
         state.isInEmittedCode = false
         state.vectorPlace = .state
+        state.x87Place = .state
         if let address = Translator.restoreGS { _ = HostCode.call(address, state.hostGSBase, 0, 0) }
         takeFlags()
     }

@@ -6,14 +6,19 @@ extension Emitter {
     /// In front of all else, where the flags are saved: sees to it that the registers are loaded. With an exception unmasked they
     /// aren't, and the interpreter decides what happens.
     mutating func emitVectorEntry() {
-        guard superblock.usesVectors else { return }
+        guard superblock.uses.contains(.vectors) else { return }
+        emitEntry(CPUState.vectorPlaceOffset, leaves.loadVectors)
+    }
+
+    /// Calls `loader` unless `place` says that the host has the registers.
+    mutating func emitEntry(_ place: Int, _ loader: Assembler.Label) {
         let (load, loaded) = (assembler.label(), assembler.label())
-        assembler.cmp(state(CPUState.vectorPlaceOffset), Int(VectorPlace.host.rawValue), .byte)
+        assembler.cmp(state(place), Int(RegisterPlace.host.rawValue), .byte)
         assembler.jcc(.nz, load, .near)
         assembler.place(loaded)
         later { emitter in
             emitter.assembler.place(load)
-            emitter.assembler.call(emitter.leaves.loadVectors)
+            emitter.assembler.call(loader)
             emitter.assembler.jcc(.z, loaded, .near)
             emitter.assembler.jmp(emitter.coldExit(emitter.superblock.entry))
         }

@@ -42,6 +42,8 @@ struct Emitter {
     var checked: [Int?] = []
     /// The slot whose `delta` is in the second scratch register.
     var held: Int?
+    /// What the state does not know yet of the last x87 instruction.
+    var x87 = X87Pointers()
 
     // MARK: Written last
 
@@ -51,6 +53,7 @@ struct Emitter {
     /// What is done out of line, and the flags there.
     private struct OutOfLine {
         let flags: FlagState
+        let x87: X87Pointers
         let write: (inout Emitter) -> Void
     }
     private var outOfLine: [OutOfLine] = []
@@ -63,7 +66,7 @@ struct Emitter {
 
     struct Leaves {
         let cold, boundary, lookUp, linkMiss, targetMiss: Assembler.Label
-        let interpret, crossing, readMiss, writeMiss, loadVectors: Assembler.Label
+        let interpret, crossing, readMiss, writeMiss, loadVectors, loadX87: Assembler.Label
 
         /// For code at a position in the cache that the common pieces lie in.
         init(_ assembler: inout Assembler, _ common: CommonCode, at position: Int) {
@@ -78,6 +81,7 @@ struct Emitter {
             readMiss = leaf(common.readMiss)
             writeMiss = leaf(common.writeMiss)
             loadVectors = leaf(common.loadVectors)
+            loadX87 = leaf(common.loadX87)
         }
     }
 
@@ -129,6 +133,7 @@ struct Emitter {
     mutating func emit() {
         guard let first = superblock.starts[superblock.entry] else { return }
         emitVectorEntry()
+        emitX87Entry()
         var next: Version? = version(first, .saved, hasGate: false)
         while let version = next ?? wanted.popLast() {
             next = nil
@@ -140,7 +145,7 @@ struct Emitter {
         var done = 0
         while done < outOfLine.count {
             let piece = outOfLine[done]
-            flags = piece.flags
+            (flags, x87) = (piece.flags, piece.x87)
             piece.write(&self)
             done += 1
         }
@@ -176,7 +181,7 @@ struct Emitter {
         let label = label(version)
         versions.setWritten(version)
         assembler.place(label)
-        (block, flags) = (version.block, version.flags)
+        (block, flags, x87) = (version.block, version.flags, X87Pointers())
         forgetChecks()
         if version.hasGate { emitGate(superblock.start(of: block)) }
         if superblock.blocks[block].flagsAreDead { flags = .dead }
@@ -196,12 +201,15 @@ struct Emitter {
     }
 
     private mutating func emit(_ step: Superblock.Step) {
+        settleX87Pointers(before: step)
         if step.crosses { emitCrossing(step) }
         if marks != nil { marks?.append((assembler.here(), step)) }
         if counts, !step.kind.isCold { countInstruction() }
         switch step.kind {
         case .plain: emitPlain(step)
+        case .x87: emitX87(step)
         case .loadMXCSR: emitLoadMXCSR(step)
+        case .loadControlWord: emitLoadControlWord(step)
         case .nothing: break
         case .divide: emitDivision(step)
         case .push: emitPush(step)
@@ -222,17 +230,17 @@ struct Emitter {
 
     /// Where the interpreter takes over at the instruction that begins at an offset, from here.
     mutating func coldExit(_ offset: Int) -> Assembler.Label {
-        if let label = coldExits.label(offset, flags) { return label }
+        if let label = coldExits.label(offset, flags, x87) { return label }
         let label = assembler.label()
-        coldExits.add(offset, flags, label)
+        coldExits.add(offset, flags, x87, label)
         return label
     }
 
     /// Where the run loop takes over before the instruction at an offset, from here.
     mutating func boundaryExit(_ offset: Int) -> Assembler.Label {
-        if let label = boundaryExits.label(offset, flags) { return label }
+        if let label = boundaryExits.label(offset, flags, x87) { return label }
         let label = assembler.label()
-        boundaryExits.add(offset, flags, label)
+        boundaryExits.add(offset, flags, x87, label)
         return label
     }
 
@@ -268,13 +276,14 @@ struct Emitter {
 
     /// Has `write` write behind the rest, with the flags as they are here.
     mutating func later(_ write: @escaping (inout Emitter) -> Void) {
-        outOfLine.append(OutOfLine(flags: flags, write: write))
+        outOfLine.append(OutOfLine(flags: flags, x87: x87, write: write))
     }
 
     private mutating func emit(_ ways: WaysOut, _ leaf: Assembler.Label) {
         for way in ways.all {
             assembler.place(way.label)
-            flags = way.flags
+            (flags, x87) = (way.flags, way.x87)
+            storeX87Pointers()
             saveFlags()
             assembler.mov(Homes.scratch.0, way.offset)
             assembler.jmp(leaf)
