@@ -85,7 +85,8 @@ import Glibc
         var block: UnsafeMutablePointer<Block>?
     }
 
-    static let arenaSize = 16 << 20
+    /// As large as the code that is translated from its blocks may become. Memory is taken by what is used.
+    static let arenaSize = 64 << 20
 
     /// The address of a generation that no code has.
     static let noGeneration: UInt = {
@@ -94,7 +95,8 @@ import Glibc
         unsafe place.initialize(to: 0)
         return UInt(bitPattern: place)
     }()
-    private static let bucketCount = 1 << 15
+    private static let bucketCount = 1 << 17
+    private static let bucketsSize = bucketCount * MemoryLayout<UInt>.stride
     static let lookupCount = 1 << 12
 
     // SAFETY: `arena` is `arenaSize` bytes, filled up to `used`; buckets and lookups have their counts; all from init to deinit.
@@ -107,10 +109,10 @@ import Glibc
     let idleOp: UnsafeMutablePointer<Op>
 
     init() {
-        unsafe arena = mmap(
-            nil, BlockCache.arenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        unsafe buckets = .allocate(capacity: BlockCache.bucketCount)
-        unsafe buckets.initialize(repeating: nil, count: BlockCache.bucketCount)
+        unsafe arena = BlockCache.map(BlockCache.arenaSize)
+        // Zeros are empty buckets.
+        unsafe buckets = BlockCache.map(BlockCache.bucketsSize)
+            .assumingMemoryBound(to: UnsafeMutablePointer<Block>?.self)
         unsafe lookups = .allocate(capacity: BlockCache.lookupCount)
         unsafe lookups.initialize(repeating: Lookup(), count: BlockCache.lookupCount)
         unsafe idleOp = .allocate(capacity: 1)
@@ -119,9 +121,18 @@ import Glibc
 
     deinit {
         unsafe munmap(arena, BlockCache.arenaSize)
-        unsafe buckets.deallocate()
+        unsafe munmap(buckets, BlockCache.bucketsSize)
         unsafe lookups.deallocate()
         unsafe idleOp.deallocate()
+    }
+
+    private static func map(_ size: Int) -> UnsafeMutableRawPointer {
+        let memory = unsafe mmap(
+            nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        guard let memory = unsafe memory, unsafe memory != MAP_FAILED else {
+            fatalError("there is no address space for decoded code")
+        }
+        return unsafe memory
     }
 
     // MARK: By host address
