@@ -11,7 +11,7 @@ extension InstructionKind {
         case .x87: break
         default:
             guard isForMMX(instruction) else { return false }
-            // CVTPI2PS of memory enters the MMX state with Intel's processors only.
+            // What CVTPI2PS of memory has to do with MMX differs between vendors.
             let differs = row.exceptionClass == 22 && mode.contains(.amd) != HostProcessor.isAMD
             if differs, instruction.hasMemoryOperand { return false }
         }
