@@ -352,6 +352,13 @@ import X86
             a.bytes(0x48, 0x0F, 0xAE, 0xA7, 0, 4, 0, 0)  // xsave64 [rdi + 400h]
             a.add(.rsi, .at(.rdi, 0x600))
         },
+        Program(testDescription: "an area whose header says nothing, or what XRSTOR refuses") { a in
+            a.bytes(0xD9, 0xE8)  // fld1
+            a.bytes(0xD9, 0xFA)  // fsqrt
+        } prepare: {
+            $0.state.xsave[64] = 0x8000_0000_0000_0010
+            $0.state.xsave[65] = 0x8000_0000_0000_0010
+        },
         Program(testDescription: "rounding by fldcw") { a in
             a.bytes(0xD9, 0x7F, 0x40)  // fnstcw [rdi + 40h]
             a.xor(.at(.rdi, 0x40), 0x0C00, .word)
@@ -619,8 +626,10 @@ struct VisibleState: Equatable {
     init(_ machine: SystemMachine) throws {
         let state = machine.state
         registers = (0..<16).map { state.registers[$0] }
-        // Instructions and clients see a constant for MXCSR_MASK; the host's is there where the host has written it.
-        area = (0..<128).map { $0 == 3 ? state.xsave[$0] & 0xFFFF_FFFF : state.xsave[$0] }
+        // Instructions and clients see their own MXCSR_MASK and header, whatever the kept area has.
+        area = (0..<128).filter { !(64..<72).contains($0) }.map {
+            $0 == 3 ? state.xsave[$0] & 0xFFFF_FFFF : state.xsave[$0]
+        }
         others = [state.rip, machine.processor.rflags, UInt64(state.cpl), UInt64(state.interruptShadow), state.cr2]
         others += [state.cr0, state.pendingException.isPending ? 1 : 0]
         // Tables and stacks, and data.

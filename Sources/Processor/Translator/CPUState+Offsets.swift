@@ -16,12 +16,13 @@ extension CPUState {
     static let systemInstructionsOffset = offset(\.systemInstructions)
     static let vectorPlaceOffset = offset(\.vectorPlace)
     static let x87PlaceOffset = offset(\.x87Place)
-    // Of the XSAVE area: FCW and FSW, FOP, FIP, FDP, XSTATE_BV. Intel SDM vol. 1, tables 10-2 and 13-1.
+    // Of the XSAVE area: FCW and FSW, FOP, FIP, FDP, XSTATE_BV, XCOMP_BV. Intel SDM vol. 1, tables 10-2 and 13-1.
     static let controlWordOffset = 0
     static let x87OpcodeOffset = 6
     static let instructionPointerOffset = 8
     static let dataPointerOffset = 16
     static let componentsOffset = 512
+    static let compactionOffset = 520
     static let tlbOffset = unsafe offset(\.tlb)
     static let tlbGenerationOffset = offset(\.tlbGeneration)
     static let tlbWriteGenerationOffset = offset(\.tlbWriteGeneration)

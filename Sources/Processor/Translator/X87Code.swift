@@ -55,6 +55,9 @@ struct X87Code {
         a.mov(second, .rdx)
         a.mov(.rax, 1, .long)
         a.xor(.rdx, .rdx, .long)
+        // XRSTOR refuses any other header; and without the component's bit it would initialise the state.
+        a.mov(gs(CPUState.componentsOffset), 3)
+        a.mov(gs(CPUState.compactionOffset), 0)
         a.xrstor(gs(0))
         a.mov(.rax, first)
         a.mov(.rdx, second)
