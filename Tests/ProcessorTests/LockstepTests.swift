@@ -8,12 +8,20 @@ import X86
 
 /// The same random guests on the interpreter and on the translator, side by side: at each exit the same state and the same memory.
 @Suite(.serialized, .within(minutes: 20, long: 60)) struct LockstepTests {
-    /// At the first execution; with a cache that is emptied again and again; after some executions, in the middle of loops.
+    /// At the first execution; with a cache that is emptied again and again; after some executions, in the middle of loops; with all
+    /// accesses, or those that wander at all, by the table of translations.
     static let translators = [
         ExecutorOptions(.translator, threshold: 1, codeCacheSize: 8 << 20),
         ExecutorOptions(.translator, threshold: 1, codeCacheSize: ExecutorOptions.leastCodeCache),
         ExecutorOptions(.translator, threshold: 5, codeCacheSize: 8 << 20),
+        checking(slotChanges: 0), checking(slotChanges: 2),
     ]
+
+    private static func checking(slotChanges: UInt8) -> ExecutorOptions {
+        var options = ExecutorOptions(.translator, threshold: 1, codeCacheSize: 8 << 20)
+        options.slotChanges = slotChanges
+        return options
+    }
 
     static let isPossible = TestExecutor.present.count > 1
 

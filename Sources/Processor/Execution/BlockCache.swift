@@ -86,7 +86,7 @@ import Glibc
     }
 
     /// As large as the code that is translated from its blocks may become. Memory is taken by what is used.
-    static let arenaSize = 64 << 20
+    static let arenaSize = 56 << 20
 
     /// The address of a generation that no code has.
     static let noGeneration: UInt = {
@@ -138,7 +138,7 @@ import Glibc
     // MARK: By host address
 
     private func bucket(_ hostAddress: UInt) -> UnsafeMutablePointer<UnsafeMutablePointer<Block>?> {
-        let hash = (hostAddress ^ (hostAddress >> 15)) &* 0x9E37_79B9
+        let hash = (hostAddress ^ (hostAddress >> 17)) &* 0x9E37_79B9
         return unsafe buckets + Int((hash >> 8) & UInt(BlockCache.bucketCount - 1))
     }
 

@@ -69,7 +69,7 @@ extension VirtualProcessor {
         unfinished.leave(for: exit, at: cpu.codeLinear(cpu.state.rip))
     }
 
-    private var needsAttention: Bool {
+    var needsAttention: Bool {
         cpu.exitRequest != 0 || cpu.state.interruptShadow != 0 || cpu.state.pendingException.isPending
             || isStepping || cpu.state.systemFlags & (RFLAGS.TF.rawValue | RFLAGS.RF.rawValue) != 0
     }

@@ -20,9 +20,13 @@ public struct ExecutorOptions: Hashable, Sendable, CustomStringConvertible {
     /// Whether emitted code counts the guest's instructions, which makes it slower.
     public var countsInstructions = false
 
+    /// Times that an access's slot is found to know another range, away from what is looked for, before the access looks into the
+    /// table of translations instead; 0: all of them do at once.
+    var slotChanges: UInt8 = 240
+
     public static let leastCodeCache = 256 << 10
 
-    public init(_ executor: Executor = .automatic, threshold: UInt32 = 40, codeCacheSize: Int = 64 << 20) {
+    public init(_ executor: Executor = .automatic, threshold: UInt32 = 40, codeCacheSize: Int = 48 << 20) {
         self.executor = executor
         self.threshold = max(threshold, 1)
         self.codeCacheSize = max(codeCacheSize, ExecutorOptions.leastCodeCache)

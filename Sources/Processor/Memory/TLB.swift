@@ -12,8 +12,8 @@ struct TLBEntry {
     /// Host address minus linear address.
     var addend: UInt64 = 0
 
-    static let count = 1024
-    static let indexMask: UInt64 = 1023
+    static let count = 1 << 14
+    static let indexMask = UInt64(count - 1)
 }
 
 /// Which rights a translation was made with: one table of entries for each.
@@ -46,7 +46,7 @@ enum TLBView: Int, CaseIterable {
         var isUsed = false
     }
 
-    private static let walkCount = 8192
+    private static let walkCount = 1 << 15
     private static let largeCount = 1024
 
     // SAFETY: arrays of fixed counts, from init to deinit.

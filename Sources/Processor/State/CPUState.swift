@@ -76,7 +76,9 @@ import X86
     /// Something in the upper half of the address space lies in a page that is not global.
     var upperIsPrivate = false
     /// Registers, for the length of an instruction or of a leaf.
-    var spills = InlineArray<4, UInt64>(repeating: 0)
+    var spills = InlineArray<5, UInt64>(repeating: 0)
+    /// What `CPU.find` adds to a linear address.
+    var foundDelta: UInt64 = 0
     /// The host's base of GS, which is the state's address meanwhile.
     var hostGSBase: UInt = 0
     /// Instructions that emitted code has begun, by privilege, where it counts them.

@@ -11,6 +11,7 @@ extension CPUState {
     static let linkStampOffset = offset(\.linkStamp)
     static func filledSlotsOffset(_ list: SlotList) -> Int { offset(\.filledSlots) + list.rawValue * 4 }
     static func spillOffset(_ index: Int) -> Int { offset(\.spills) + index * 8 }
+    static let foundDeltaOffset = offset(\.foundDelta)
     static let hostGSBaseOffset = offset(\.hostGSBase)
     static let userInstructionsOffset = offset(\.userInstructions)
     static let systemInstructionsOffset = offset(\.systemInstructions)
@@ -35,6 +36,7 @@ extension CPUState {
 extension TLBEntry {
     static let readOffset = MemoryLayout<TLBEntry>.offset(of: \.read) ?? 0
     static let writeOffset = MemoryLayout<TLBEntry>.offset(of: \.write) ?? 0
+    static let executeOffset = MemoryLayout<TLBEntry>.offset(of: \.execute) ?? 0
     static let addendOffset = MemoryLayout<TLBEntry>.offset(of: \.addend) ?? 0
     /// Entries are 32 bytes apart.
     static let sizeShift = MemoryLayout<TLBEntry>.stride.trailingZeroBitCount

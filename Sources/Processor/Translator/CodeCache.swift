@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// One vCPU's emitted code: memory that is mapped twice, writable at one address and executable at another, filled from its
 /// beginning and emptied as a whole.
@@ -55,6 +56,20 @@ import Glibc
         }
         used = min((used + bytes.count + 15) & ~15, size)
         return true
+    }
+
+    /// Bytes at the beginning of each piece of code that do nothing, until they lead elsewhere.
+    static let jumpSize = 5
+
+    /// Has those who come to a piece of code go to another, at offsets that are multiples of 8. It may be running, behind its
+    /// beginning: what is executed there is whole either way.
+    func redirect(_ start: Int, to target: Int) {
+        // SAFETY: both were added before.
+        let place = unsafe (writable + start).assumingMemoryBound(to: Atomic<UInt64>.self)
+        let old = unsafe place.pointee.load(ordering: .relaxed)
+        let distance = UInt32(truncatingIfNeeded: target - start - CodeCache.jumpSize)
+        let new = old & ~0xFF_FFFF_FFFF | UInt64(distance) << 8 | 0xE9
+        unsafe place.pointee.store(new, ordering: .relaxed)
     }
 
     /// Forgets all but the first `kept` bytes; while none of it runs.

@@ -15,16 +15,22 @@ struct CommonCode {
     var linkMiss = 0
     /// The same for the link that the target's address leads to.
     var targetMiss = 0
-    /// Fills a slot for an access at the linear address in the first scratch register; in the second the slot's number, and from
-    /// bit 16 on the span. Called; returns with ZF set where it has.
+    /// Fills a slot for an access at the linear address in the first scratch register, with a `SlotRequest` in the second. Called;
+    /// returns with ZF set where it has.
     var readMiss = 0
     var writeMiss = 0
+    /// The same where the table of translations was looked into in line: no slot is filled, and what is to be added to the linear
+    /// address is in the second scratch register then.
+    var readTableMiss = 0
+    var writeTableMiss = 0
 
     /// Calls a handler of the interpreter: the op in the second scratch register; in the first the instruction's offset in the page,
     /// with bit 16 set where it has to do with the status flags. Called; returns where the next instruction may follow.
     var interpret = 0
     /// The same for `CPU.checkCrossing`.
     var crossing = 0
+    /// The same for `CPU.transfer`. Gone to; goes on where the instruction leads.
+    var transfer = 0
 
     /// Routines that load the vector registers and the x87 state: ZF set; or clear, where that can't be.
     var loadVectors = 0
@@ -41,7 +47,7 @@ struct CommonCode {
 
     private static func gs(_ offset: Int) -> Assembler.Memory { Assembler.Memory(nil, offset).in(.gs) }
 
-    init() {
+    init(_ options: ExecutorOptions) {
         var a = Assembler()
         let x87 = X87Code(&a)
         let vectors = VectorCode(&a, x87)
@@ -54,9 +60,14 @@ struct CommonCode {
         let lookUpLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: nil, vectors)
         let linkMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: EmittedData.links, vectors)
         let targetMissLabel = CommonCode.writeLookUp(&a, miss: missLabel, fills: EmittedData.targets, vectors)
-        let readLabel = CommonCode.writeMiss(&a, isWrite: false, vectors)
-        let writeLabel = CommonCode.writeMiss(&a, isWrite: true, vectors)
+        let readLabel = CommonCode.writeMiss(&a, isWrite: false, options, vectors)
+        let writeLabel = CommonCode.writeMiss(&a, isWrite: true, options, vectors)
+        let readTableLabel = a.here()
+        CommonCode.writeRefill(&a, CPU.findForRead, vectors)
+        let writeTableLabel = a.here()
+        CommonCode.writeRefill(&a, CPU.findForWrite, vectors)
         let interpretLabel = CommonCode.writeCall(&a, out, CPU.interpret, vectors)
+        let transferLabel = CommonCode.writeTransfer(&a, out, vectors)
         let crossingLabel = CommonCode.writeCall(&a, out, CPU.checkCrossing, vectors)
         let code = a.finished()
         bytes = code.bytes
@@ -68,8 +79,11 @@ struct CommonCode {
         targetMiss = code.offset(of: targetMissLabel)
         interpret = code.offset(of: interpretLabel)
         crossing = code.offset(of: crossingLabel)
+        transfer = code.offset(of: transferLabel)
         readMiss = code.offset(of: readLabel)
         writeMiss = code.offset(of: writeLabel)
+        readTableMiss = code.offset(of: readTableLabel)
+        writeTableMiss = code.offset(of: writeTableLabel)
         loadVectors = code.offset(of: vectors.load)
         loadX87 = code.offset(of: x87.load)
     }
@@ -228,10 +242,31 @@ struct CommonCode {
         return label
     }
 
+    private static func writeTransfer(
+        _ a: inout Assembler, _ out: Assembler.Label, _ vectors: VectorCode
+    ) -> Assembler.Label {
+        let (first, second) = Homes.scratch
+        let stopped = a.label()
+        let label = a.here()
+        callSwift(&a, CPU.transfer, second, first, vectors)
+        a.test(.rax, .rax)
+        a.jcc(.z, stopped)
+        a.call(vectors.loadAfterCall)
+        a.mov(second, .rax)
+        loadHomes(&a)
+        a.jmp(second)
+        a.place(stopped)
+        a.mov(.rax, Int(Departure.stopped.rawValue), .long)
+        a.jmp(out)
+        return label
+    }
+
     // MARK: Memory
 
     /// Looks into the table of translations; behind it `CPU.refill`.
-    private static func writeMiss(_ a: inout Assembler, isWrite: Bool, _ vectors: VectorCode) -> Assembler.Label {
+    private static func writeMiss(
+        _ a: inout Assembler, isWrite: Bool, _ options: ExecutorOptions, _ vectors: VectorCode
+    ) -> Assembler.Label {
         let (first, second) = Homes.scratch
         let (fails, isKnown) = (a.label(), a.label())
         let label = a.here()
@@ -245,26 +280,41 @@ struct CommonCode {
         a.and(.rcx, -4096)
         a.or(.rcx, gs(isWrite ? CPUState.tlbWriteGenerationOffset : CPUState.tlbGenerationOffset))
         a.cmp(.rcx, .at(.rax, isWrite ? TLBEntry.writeOffset : TLBEntry.readOffset))
-        a.jcc(.nz, fails)
+        a.jcc(.nz, fails, .near)
         // The group's last byte is in the page, too.
         a.mov(.rcx, second, .long)
-        a.shr(.rcx, 16, .long)
+        a.shr(.rcx, SlotRequest.spanShift, .long)
         a.lea(.rcx, .at(.rcx, index: first, -1))
         a.xor(.rcx, first)
         a.shr(.rcx, 12)
-        a.jcc(.nz, fails)
-        // RCX is the slot, less its distance from the state; the table's entry gives its place to the difference of addresses.
+        a.jcc(.nz, fails, .near)
+        // RAX is the slot's number, RCX its distance from the first; the table's entry gives its place to the difference of
+        // addresses.
         a.mov(.rax, .at(.rax, TLBEntry.addendOffset))
         a.mov(gs(CPUState.spillOffset(2)), .rax)
-        a.movzx(.rax, second, from: .word, .long)
-        a.shl(.rax, MemoryLayout<EmittedData.Slot>.stride.trailingZeroBitCount, .long)
-        a.rdgsbase(.rcx)
-        a.add(.rcx, .rax)
-        let slot = EmittedData.slot(0)
-        let isNew = a.label(), isUpper = a.label()
-        a.cmp(.at(.rcx, slot + EmittedData.lengthOffset), 0)
+        a.mov(.rax, second, .long)
+        a.and(.rax, 1 << SlotRequest.spanShift - 1, .long)
+        a.mov(.rcx, .rax, .long)
+        a.shl(.rcx, MemoryLayout<EmittedData.Slot>.stride.trailingZeroBitCount, .long)
+        func slot(_ offset: Int = 0) -> Assembler.Memory {
+            Assembler.Memory(.rcx, EmittedData.slot(0) + offset).in(.gs)
+        }
+        let changes = Assembler.Memory(.rax, EmittedData.changes).in(.gs)
+        let isNew = a.label(), isUpper = a.label(), isNeighbour = a.label()
+        a.cmp(slot(EmittedData.lengthOffset), 0)
         a.jcc(.z, isNew)
-        a.mov(.rax, .at(.rcx, slot))
+        // What goes on in the next page, or the one before, does so seldom. Others are counted, and `CPU.refill` sees to them.
+        a.mov(gs(CPUState.spillOffset(4)), first)
+        a.sub(first, slot())
+        a.add(first, 4096)
+        a.cmp(first, 3 * 4096)
+        a.mov(first, gs(CPUState.spillOffset(4)))
+        a.jcc(.b, isNeighbour)
+        a.cmp(changes, Int(max(options.slotChanges, 1)) - 1, .byte)
+        a.jcc(.nb, fails, .near)
+        a.inc(changes, .byte)
+        a.place(isNeighbour)
+        a.mov(.rax, slot())
         a.xor(.rax, first)
         a.jcc(.ns, isKnown)
         a.place(isNew)
@@ -277,25 +327,25 @@ struct CommonCode {
             let count = gs(CPUState.filledSlotsOffset(list))
             a.mov(.rax, count, .long)
             a.cmp(.rax, EmittedData.slotCount, .long)
-            a.jcc(.nb, fails)
+            a.jcc(.nb, fails, .near)
             a.inc(count, .long)
             a.mov(
                 Assembler.Memory(
-                    .rax, index: .rax, EmittedData.filled + list.rawValue * EmittedData.filledSize
-                ).in(.gs), second, .word)
+                    nil, index: .rax, scale: 4, EmittedData.filled + list.rawValue * EmittedData.filledSize
+                ).in(.gs), second, .long)
             if !upper { a.jmp(isKnown) }
         }
         a.place(isKnown)
         a.and(first, -4096)
-        a.mov(.at(.rcx, slot), first)
+        a.mov(slot(), first)
         a.mov(.rax, gs(CPUState.spillOffset(2)))
-        a.mov(.at(.rcx, slot + EmittedData.deltaOffset), .rax)
+        a.mov(slot(EmittedData.deltaOffset), .rax)
         a.add(.rax, first)
-        a.mov(.at(.rcx, slot + EmittedData.hostOffset), .rax)
-        a.shr(second, 16, .long)
+        a.mov(slot(EmittedData.hostOffset), .rax)
+        a.shr(second, SlotRequest.spanShift, .long)
         a.mov(.rax, 4097, .long)
         a.sub(.rax, second)
-        a.mov(.at(.rcx, slot + EmittedData.lengthOffset), .rax)
+        a.mov(slot(EmittedData.lengthOffset), .rax)
         a.mov(.rax, gs(CPUState.spillOffset(0)))
         a.mov(.rcx, gs(CPUState.spillOffset(1)))
         a.cmp(.rcx, .rcx)
@@ -303,18 +353,20 @@ struct CommonCode {
         a.place(fails)
         a.mov(.rax, gs(CPUState.spillOffset(0)))
         a.mov(.rcx, gs(CPUState.spillOffset(1)))
-        writeRefill(&a, isWrite: isWrite, vectors)
+        writeRefill(&a, isWrite ? CPU.refillWrite : CPU.refillRead, vectors)
         return label
     }
 
-    private static func writeRefill(_ a: inout Assembler, isWrite: Bool, _ vectors: VectorCode) {
+    /// Calls one of `CPU.refill` and its kin, which say whether they have done it.
+    private static func writeRefill(_ a: inout Assembler, _ function: HostCode.Function, _ vectors: VectorCode) {
         let (first, second) = Homes.scratch
         a.sub(.rsp, 8)
-        callSwift(&a, isWrite ? CPU.refillWrite : CPU.refillRead, first, second, vectors)
+        callSwift(&a, function, first, second, vectors)
         a.call(vectors.loadAfterCall)
         a.add(.rsp, 8)
         a.mov(first, .rax)
         loadHomes(&a)
+        a.mov(second, gs(CPUState.foundDeltaOffset))
         a.cmp(first, 1, .long)
         a.ret()
     }

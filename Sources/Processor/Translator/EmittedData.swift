@@ -28,9 +28,9 @@ enum EmittedData {
         var page: UInt64 = 0
     }
 
-    /// Of each kind, for reading and for writing: indices are 16 bits wide.
-    static let slotCount = 1 << 15
-    static let linkCount = 1 << 15
+    /// As many as the largest cache's code has use for. Memory is taken by those that are used.
+    static let slotCount = 1 << 19
+    static let linkCount = 1 << 18
     /// Links of all returns and indirect jumps, found by the target's address.
     static let targetCount = 1 << 12
 
@@ -39,8 +39,10 @@ enum EmittedData {
     static let links = slots + slotCount * MemoryLayout<Slot>.stride
     /// Lists of the slots that are filled, by their numbers (`SlotList`).
     static let filled = links + linkCount * MemoryLayout<Link>.stride
-    static let filledSize = slotCount * 2
-    static let targets = (filled + SlotList.count * filledSize + 63) & ~63
+    static let filledSize = slotCount * MemoryLayout<UInt32>.stride
+    /// A byte for each slot that counts how often something else was known there.
+    static let changes = filled + SlotList.count * filledSize
+    static let targets = (changes + slotCount + 63) & ~63
     static let end = targets + targetCount * MemoryLayout<Link>.stride
 
     static func slot(_ index: Int) -> Int { slots + index * MemoryLayout<Slot>.stride }
@@ -61,9 +63,15 @@ extension CPU {
             .assumingMemoryBound(to: EmittedData.Slot.self)
     }
 
-    @unsafe private func numbers(_ list: SlotList) -> UnsafeMutablePointer<UInt16> {
+    @unsafe private func numbers(_ list: SlotList) -> UnsafeMutablePointer<UInt32> {
         unsafe (UnsafeMutableRawPointer(pointer) + EmittedData.filled + list.rawValue * EmittedData.filledSize)
-            .assumingMemoryBound(to: UInt16.self)
+            .assumingMemoryBound(to: UInt32.self)
+    }
+
+    /// How often a slot had another range than was looked for, modulo 256.
+    @unsafe func slotChanges(_ index: Int) -> UnsafeMutablePointer<UInt8> {
+        unsafe (UnsafeMutableRawPointer(pointer) + EmittedData.changes + (index & (EmittedData.slotCount - 1)))
+            .assumingMemoryBound(to: UInt8.self)
     }
 
     /// Enters what a check is to know.
@@ -74,7 +82,7 @@ extension CPU {
             // Slots that were listed more than once have filled it up.
             if state.filledSlots[list.rawValue] >= EmittedData.slotCount { emptySlots(list) }
             let count = state.filledSlots[list.rawValue]
-            unsafe numbers(list)[Int(count)] = UInt16(truncatingIfNeeded: index)
+            unsafe numbers(list)[Int(count)] = UInt32(truncatingIfNeeded: index)
             state.filledSlots[list.rawValue] = count + 1
         }
         unsafe place.pointee = slot
@@ -82,7 +90,10 @@ extension CPU {
 
     private func emptySlots(_ list: SlotList) {
         let numbers = unsafe numbers(list)
-        for index in 0..<Int(state.filledSlots[list.rawValue]) { unsafe slot(Int(numbers[index])).pointee.length = 0 }
+        // Beside the number is the span of the request that has filled it.
+        for index in 0..<Int(state.filledSlots[list.rawValue]) {
+            unsafe slot(SlotRequest(rawValue: UInt(numbers[index])).slot).pointee.length = 0
+        }
         state.filledSlots[list.rawValue] = 0
     }
 
@@ -112,7 +123,7 @@ extension CPU {
                 continue
             }
             for index in 0..<Int(count) {
-                let place = unsafe slot(Int(numbers(list)[index]))
+                let place = unsafe slot(SlotRequest(rawValue: UInt(numbers(list)[index])).slot)
                 // The range goes beyond the last address that an access may begin at by less than a group's span.
                 if unsafe linear &- (place.pointee.base & ~0xFFF) < place.pointee.length &+ 8192 {
                     // Filled again it is on the list twice, which costs nothing but the place.
@@ -121,6 +132,19 @@ extension CPU {
             }
         }
     }
+}
+
+/// What a check asks for where it misses: the number of its slot, and how many bytes its accesses reach over. In a register of
+/// emitted code.
+struct SlotRequest {
+    let rawValue: UInt
+    static let spanShift = 20
+
+    init(rawValue: UInt) { self.rawValue = rawValue }
+    init(slot: Int, span: Int) { rawValue = UInt(slot) | UInt(span) << UInt(SlotRequest.spanShift) }
+
+    var slot: Int { Int(rawValue) & (1 << SlotRequest.spanShift - 1) }
+    var span: UInt64 { UInt64(rawValue >> UInt(SlotRequest.spanShift)) }
 }
 
 /// Which list a filled slot is on: by what it is for, and by the half of the address space. The upper half, as long as nothing there

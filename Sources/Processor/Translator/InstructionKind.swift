@@ -18,6 +18,8 @@ enum InstructionKind {
     case divide
     /// Executed by the interpreter's handler, which is called.
     case interpreted
+    /// The same for one that goes elsewhere, or ends a block for what it does to the processor's state.
+    case transfer
     /// Left to the interpreter, with what follows.
     case cold
 
@@ -27,12 +29,12 @@ enum InstructionKind {
     init(_ instruction: Instruction, _ row: OpcodeRow, next: Int, passing: PassThrough) {
         self.init(translating: instruction, row, next: next, passing: passing)
         guard case .cold = self else { return }
-        guard row.flow == .straight,
+        guard
             row.opcodeClass == .integer || row.opcodeClass == .system
                 || InstructionKind.showsInstructionPointer(instruction),
             !InstructionKind.restoresVectors(instruction)
         else { return }
-        self = .interpreted
+        self = row.flow == .straight ? .interpreted : .transfer
     }
 
     private init(translating instruction: Instruction, _ row: OpcodeRow, next: Int, passing: PassThrough) {

@@ -3,7 +3,7 @@ import X86
 
 /// The ops of instructions that emitted code calls the interpreter for, each by itself.
 @safe final class TranslatedOps {
-    private static let capacity = 1 << 16
+    private static let capacity = 1 << 20
 
     // SAFETY: mapped from init to deinit, filled up to `count`; each op is followed by one that ends it.
     private let ops: UnsafeMutablePointer<Op>?
@@ -24,11 +24,10 @@ import X86
     /// Whether a superblock of any size finds room.
     var hasRoom: Bool { unsafe ops != nil && count < TranslatedOps.capacity - 1024 }
 
-    /// The address of an instruction's op, or nil where it ends its block after all.
+    /// The address of an instruction's op; nil where there is no room.
     func add(_ instruction: Instruction, _ mode: CodeMode) -> UInt? {
         guard let ops = unsafe ops, count < TranslatedOps.capacity - 2 else { return nil }
-        let (op, ends) = Lowering.lower(instruction, mode: mode, offset: 0)
-        guard !ends else { return nil }
+        let (op, _) = Lowering.lower(instruction, mode: mode, offset: 0)
         unsafe (ops + count).initialize(to: op)
         unsafe (ops + count + 1).initialize(to: Op(handler: Interpreter.endOfStep))
         count += 2

@@ -19,6 +19,8 @@ import GuestMemory
     private var lastChange: UInt64 = 0
     /// Nanoseconds after which a page is as any other: another program may have come there.
     private static let calm: UInt64 = 20_000_000
+    /// Offsets of instructions whose addresses wander (`Emitter.wandering`), as far as is known.
+    var wandering: Set<Int> = []
     /// Translations that begin here, by index.
     var translations: [Int] = []
 

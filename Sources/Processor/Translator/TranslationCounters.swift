@@ -6,6 +6,8 @@ public struct TranslationCounters: Hashable, Sendable {
     public var translations: UInt64 = 0
     /// Instructions of the guest in them; one that several pieces have counts in each.
     public var instructions: UInt64 = 0
+    /// Those of them that replaced an earlier one that did not suit what the guest did.
+    public var renewals: UInt64 = 0
     /// Those that were forgotten since the guest's bytes had changed.
     public var invalidations: UInt64 = 0
     /// Times that everything was forgotten: for want of room, or since the memory slots had changed.

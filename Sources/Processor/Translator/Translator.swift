@@ -7,8 +7,6 @@ import X86
 /// Stages: `Superblock` decodes what hangs together in a page and works out where flags are wanted, `Emitter` writes it with
 /// guest registers in their `Homes`, `CodeCache` holds it, `CommonCode` leads in, out and from one piece to the next.
 @safe final class Translator {
-    private static let mostStraddles = 16
-
     /// A function that sets the base of GS.
     static let restoreGS = HostCode.add(
         Assembler.code { a in
@@ -16,7 +14,7 @@ import X86
             a.ret()
         })
 
-    private struct Translation {
+    struct Translation {
         /// Of its code in the cache.
         var start: Int
         /// The block that it begins with.
@@ -32,7 +30,9 @@ import X86
 
     let cache: CodeCache
     let common: CommonCode
-    private var translations: [Translation] = []
+    var translations: [Translation] = []
+    /// By slot: the step that it was made for, by its offset in the page.
+    private(set) var slotSteps: [UInt16] = []
     private let options: ExecutorOptions
     var counters = TranslationCounters()
     private var pages: [UInt: TranslatedPage] = [:]
@@ -47,7 +47,7 @@ import X86
     init(_ options: ExecutorOptions) throws(CodeCache.Failure) {
         cache = try CodeCache(size: options.codeCacheSize)
         self.options = options
-        common = CommonCode()
+        common = CommonCode(options)
         emitter = Emitter(common)
         emitter.counts = options.countsInstructions
         faults = FaultTable(code: cache.address(0)..<cache.address(cache.size), capacity: cache.size / 32)
@@ -67,6 +67,7 @@ import X86
     func empty() {
         counters.evictions += 1
         translations.removeAll(keepingCapacity: true)
+        slotSteps.removeAll(keepingCapacity: true)
         pages.removeAll(keepingCapacity: true)
         (usedSlots, usedLinks) = (0, 0)
         faults.removeAll()
@@ -102,6 +103,8 @@ import X86
         guard isDecoded, emitter.superblock.isWorthwhile else { return false }
         emitter.begin(
             at: cache.used, firstSlot: usedSlots, firstLink: usedLinks, sharing: block.block.sharesChecks)
+        emitter.wandering = options.slotChanges == 0 ? nil : page.wandering
+        emitter.following = following
         emitter.emit()
         let code = emitter.assembler.finished()
         let start = cache.used
@@ -120,6 +123,7 @@ import X86
             for index in 0..<8 { bytes[end - 8 + index] = UInt8(truncatingIfNeeded: op >> UInt(8 * index)) }
         }
         guard cache.add(bytes) else { return false }
+        slotSteps += emitter.slotSteps
         (usedSlots, usedLinks) = (emitter.slots.upperBound, emitter.links.upperBound)
         for access in emitter.accesses {
             faults.append(
@@ -142,23 +146,6 @@ import X86
         block.block.translation = UInt32(translations.count)
         block.block.pageGeneration = page.generationAddress
         return true
-    }
-
-    /// A group of a translation's accesses lies in two pages that the host does not have side by side; where that comes again and
-    /// again each is to be checked by itself. The block that is to be translated anew, if it has come to that.
-    func straddles(_ slot: Int) -> BlockReference? {
-        var low = 0, high = translations.count
-        while low < high {
-            let middle = (low + high) / 2
-            if translations[middle].slot <= slot { low = middle + 1 } else { high = middle }
-        }
-        guard low > 0 else { return nil }
-        translations[low - 1].straddles += 1
-        let block = BlockReference(translations[low - 1].block)
-        guard translations[low - 1].straddles == Translator.mostStraddles, block.block.translation == UInt32(low) else {
-            return nil
-        }
-        return block
     }
 
     /// Executions of a block after which it is translated: twice as many after each change of its page, so that code which is written

@@ -24,9 +24,7 @@ extension CPU {
             return block.block.coldHandler(address, op)
         }
         packFlags()
-        state.codeBase = state.blockRIP & ~0xFFF
-        state.enteredKey = lookupKey
-        stampLinks()
+        beginEmitted(at: state.blockRIP)
         state.isInEmittedCode = true
         state.entries &+= 1
         let left = HostCode.call(state.enterAddress, address, block.block.hostCode, 0)
@@ -49,6 +47,13 @@ extension CPU {
         takeFlags()
     }
 
+    /// What emitted code finds in the state where it begins at a RIP.
+    func beginEmitted(at rip: UInt64) {
+        state.codeBase = rip & ~0xFFF
+        state.enteredKey = lookupKey
+        stampLinks()
+    }
+
     /// Links that were filled for the same mode, the same translations and the same code hold.
     private func stampLinks() {
         let (key, generation) = (state.enteredKey, state.codeGeneration)
@@ -69,7 +74,7 @@ extension CPU {
     }
 
     /// The status flags as emitted code has them.
-    private func packFlags() {
+    func packFlags() {
         let flags = statusFlags
         state.packedFlags = UInt16(truncatingIfNeeded: flags << 8 & 0xD500 | 0x0200 | flags >> 11)
     }
@@ -178,12 +183,26 @@ extension VirtualProcessor {
         unsafe block.firstOp.pointee.handler = Interpreter.counted
     }
 
-    /// See `Translator.straddles`.
+    /// See `Translator.noteStraddling`.
     func noteStraddling(_ slot: Int) {
-        guard let block = translator?.straddles(slot) else { return }
-        block.block.sharesChecks = false
-        forget(block)
-        cpu.dropLinks()
+        guard let translator, let index = translator.noteStraddling(slot) else { return }
+        renew(index)
+    }
+
+    /// See `Translator.noteWandering`; true: what has asked is to be left.
+    func noteWandering(_ slot: Int) -> Bool {
+        guard let translator, let index = translator.noteWandering(slot, most: executor.slotChanges, cpu) else { return false }
+        renew(index)
+        return true
+    }
+
+    private func renew(_ index: Int) {
+        guard let translator else { return }
+        let start = TranslationCounters.now
+        defer { translator.counters.translationTime &+= TranslationCounters.now &- start }
+        let mode = BlockReference(translator.translations[index].block).block.mode
+        translator.renew(index, self) { knowledge(of: $0, mode) }
+        unsafe faultContext.pointee.emitted = translator.faults
     }
 }
 

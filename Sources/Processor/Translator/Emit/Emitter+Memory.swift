@@ -1,7 +1,8 @@
 import X86
 
 /// Guest memory: a linear address is looked for in the range that a slot knows. A miss goes to the table of translations, which
-/// fills the slot, and to the interpreter where that has nothing either.
+/// fills the slot, and to the interpreter where that has nothing either. Where addresses wander so that slots are of no use the
+/// table is looked into at once.
 extension Emitter {
     // MARK: Addresses
 
@@ -56,24 +57,68 @@ extension Emitter {
     {
         let group = memory.groups[access.group]
         clobberFlags()
-        let slot = newSlot()
+        let slot = newSlot(for: step)
+        checked[access.group] = slot
+        if wandering?.contains(step.offset) ?? true {
+            lookUp(access, of: step, slot: slot, leaving: leaving)
+            held = slot
+            return slot
+        }
         let (again, miss) = (assembler.here(), assembler.label())
         groupAddress(access, step)
         assembler.sub(Homes.scratch.0, state(EmittedData.slot(slot)))
         assembler.cmp(Homes.scratch.0, state(EmittedData.slot(slot) + EmittedData.lengthOffset))
         assembler.jcc(.nb, miss, .near)
-        checked[access.group] = slot
         held = nil
         let leaving = leaving.offset
         later { emitter in
             emitter.assembler.place(miss)
             emitter.groupAddress(access, step)
-            emitter.assembler.mov(Homes.scratch.1, slot | group.span << 16, .long)
+            emitter.assembler.mov(
+                Homes.scratch.1, Int(SlotRequest(slot: slot, span: group.span).rawValue), .long)
             emitter.assembler.call(group.isWrite ? emitter.leaves.writeMiss : emitter.leaves.readMiss)
             emitter.assembler.jcc(.z, again, .near)
             emitter.assembler.jmp(emitter.coldExit(leaving))
         }
         return slot
+    }
+
+    /// The same by the table of translations. What is to be added to the linear address is in the second scratch register then,
+    /// and in the slot for the group's other accesses.
+    private mutating func lookUp(
+        _ access: MemoryGroups.Access, of step: Superblock.Step, slot: Int, leaving: Superblock.Step
+    ) {
+        let (first, second) = Homes.scratch
+        let group = memory.groups[access.group]
+        let (found, miss) = (assembler.label(), assembler.label())
+        let delta = state(EmittedData.slot(slot) + EmittedData.deltaOffset)
+        groupAddress(access, step)
+        // The tag is that of the last byte, the place that of the first: they meet where both are in one page.
+        assembler.lea(second, .at(first, group.span - 1))
+        emitTableEntry(tag: second, place: first, isWrite: group.isWrite)
+        assembler.cmp(second, .at(first, group.isWrite ? TLBEntry.writeOffset : TLBEntry.readOffset))
+        assembler.jcc(.nz, miss, .near)
+        assembler.mov(second, .at(first, TLBEntry.addendOffset))
+        assembler.place(found)
+        assembler.mov(delta, second)
+        let leaving = leaving.offset
+        later { emitter in
+            emitter.assembler.place(miss)
+            emitter.groupAddress(access, step)
+            emitter.assembler.mov(second, Int(SlotRequest(slot: slot, span: group.span).rawValue), .long)
+            emitter.assembler.call(group.isWrite ? emitter.leaves.writeTableMiss : emitter.leaves.readTableMiss)
+            emitter.assembler.jcc(.z, found, .near)
+            emitter.assembler.jmp(emitter.coldExit(leaving))
+        }
+    }
+
+    /// Makes the tag of one linear address, and of another the place of its entry in the table of translations.
+    mutating func emitTableEntry(tag: GeneralRegister, place: GeneralRegister, isWrite: Bool = false) {
+        assembler.shr(place, 12 - TLBEntry.sizeShift)
+        assembler.and(place, Int(TLBEntry.indexMask) << TLBEntry.sizeShift, .long)
+        assembler.add(place, state(CPUState.tlbOffset))
+        assembler.and(tag, -4096)
+        assembler.or(tag, state(isWrite ? CPUState.tlbWriteGenerationOffset : CPUState.tlbGenerationOffset))
     }
 
     /// The slot of this step's access, checked; true beside it where it was checked here, so that the first scratch register is
@@ -150,7 +195,7 @@ extension Emitter {
             restoreFlags()
             linearAddress(step)
             hold(slot)
-        } else if isFresh, access?.register == nil {
+        } else if isFresh, access?.register == nil, held != slot {
             // The check has left the distance from the range's beginning.
             held = nil
             assembler.mov(second, state(EmittedData.slot(slot) + EmittedData.hostOffset))

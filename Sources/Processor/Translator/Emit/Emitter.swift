@@ -19,6 +19,13 @@ struct Emitter {
     private(set) var links = 0..<0
     /// Which accesses share a check.
     private(set) var memory = MemoryGroups()
+    /// Offsets of steps whose addresses wander: they are looked for in the table of translations at each execution. Nil: those of
+    /// all.
+    var wandering: Set<Int>? = []
+    /// The step of each slot, by its offset.
+    private(set) var slotSteps: [UInt16] = []
+    /// Host address of the next page, where the TLB has it as code.
+    var following: UInt?
     /// Instructions are counted as they begin.
     var counts = false
     /// Where in the code an instruction's begins, for those who look; nil where nobody does.
@@ -58,15 +65,16 @@ struct Emitter {
     }
     private var outOfLine: [OutOfLine] = []
     /// Instructions that the interpreter's handlers execute: a reference to the op's address, and the instruction.
-    private(set) var interpreted: [(place: Assembler.Label, instruction: Instruction)] = []
+    var interpreted: [(place: Assembler.Label, instruction: Instruction)] = []
     /// Instructions that go on in the next page: a reference to the address of what is known of it, and the step's index.
-    private(set) var crossings: [(place: Assembler.Label, step: Int)] = []
+    var crossings: [(place: Assembler.Label, step: Int)] = []
     /// Accesses to guest memory: a label in front of each instruction that makes one, and the way out at its instruction.
     private(set) var accesses: [(label: Assembler.Label, wayOut: Assembler.Label)] = []
 
     struct Leaves {
         let cold, boundary, lookUp, linkMiss, targetMiss: Assembler.Label
-        let interpret, crossing, readMiss, writeMiss, loadVectors, loadX87: Assembler.Label
+        let interpret, transfer, crossing, readMiss, writeMiss, readTableMiss, writeTableMiss: Assembler.Label
+        let loadVectors, loadX87: Assembler.Label
 
         /// For code at a position in the cache that the common pieces lie in.
         init(_ assembler: inout Assembler, _ common: CommonCode, at position: Int) {
@@ -77,9 +85,12 @@ struct Emitter {
             linkMiss = leaf(common.linkMiss)
             targetMiss = leaf(common.targetMiss)
             interpret = leaf(common.interpret)
+            transfer = leaf(common.transfer)
             crossing = leaf(common.crossing)
             readMiss = leaf(common.readMiss)
             writeMiss = leaf(common.writeMiss)
+            readTableMiss = leaf(common.readTableMiss)
+            writeTableMiss = leaf(common.writeTableMiss)
             loadVectors = leaf(common.loadVectors)
             loadX87 = leaf(common.loadX87)
         }
@@ -100,6 +111,7 @@ struct Emitter {
         links = firstLink..<firstLink
         marks = TranslationTrace.isOn ? [] : nil
         tail = nil
+        slotSteps.removeAll(keepingCapacity: true)
         memory.find(superblock, sharing: sharing)
         checked.refill(nil, count: memory.groups.count)
         versions.reset(blocks: superblock.blocks.count)
@@ -119,7 +131,8 @@ struct Emitter {
     /// The state's place of a guest register.
     func place(_ guest: UInt8) -> Assembler.Memory { state(Int(CPUState.offset(ofRegister: guest))) }
 
-    mutating func newSlot() -> Int {
+    mutating func newSlot(for step: Superblock.Step) -> Int {
+        slotSteps.append(UInt16(truncatingIfNeeded: step.offset))
         slots = slots.lowerBound..<slots.upperBound + 1
         return slots.upperBound - 1
     }
@@ -132,6 +145,8 @@ struct Emitter {
     /// All of it. The entry is its first byte: there the flags are saved.
     mutating func emit() {
         guard let first = superblock.starts[superblock.entry] else { return }
+        // Where a jump to its successor may come (`CodeCache.redirect`).
+        assembler.nop(CodeCache.jumpSize)
         emitVectorEntry()
         emitX87Entry()
         var next: Version? = version(first, .saved, hasGate: false)
@@ -195,7 +210,7 @@ struct Emitter {
     }
 
     /// Of the present block.
-    private mutating func forgetChecks() {
+    mutating func forgetChecks() {
         for group in memory.ofBlocks[block] { checked[group] = nil }
         held = nil
     }
@@ -222,6 +237,7 @@ struct Emitter {
         case .callIndirect: emitCallIndirect(step)
         case .returnNear: emitReturn(step)
         case .interpreted: emitInterpreted(step)
+        case .transfer: emitTransfer(step)
         case .cold: assembler.jmp(coldExit(step.offset))
         }
     }
@@ -247,31 +263,6 @@ struct Emitter {
     /// The next host instruction makes the guest instruction's access.
     mutating func markAccess(_ step: Superblock.Step) {
         accesses.append((assembler.here(), coldExit(step.offset)))
-    }
-
-    /// Looks whether an instruction goes on in the page, and with the bytes, that it was translated with; leaves if not.
-    private mutating func emitCrossing(_ step: Superblock.Step) {
-        saveFlags()
-        assembler.mov(Homes.scratch.1, UInt.max >> 1)
-        crossings.append((assembler.here(), index))
-        assembler.mov(Homes.scratch.0, step.offset, .long)
-        assembler.call(leaves.crossing)
-        (held, flags) = (nil, .saved)
-    }
-
-    /// Calls the interpreter for one instruction.
-    private mutating func emitInterpreted(_ step: Superblock.Step) {
-        saveFlags()
-        let usesFlags =
-            step.flagUse.reads || step.flagUse.writes || step.instruction.opcodeRow.opcodeClass == .system
-            || [.pushf, .popf].contains(step.instruction.mnemonic)
-        // The op's address is filled in behind the code's, when it is known: the immediate's last eight bytes.
-        assembler.mov(Homes.scratch.1, UInt.max >> 1)
-        interpreted.append((assembler.here(), step.instruction))
-        assembler.mov(Homes.scratch.0, step.offset | (usesFlags ? 1 << 16 : 0), .long)
-        assembler.call(leaves.interpret)
-        forgetChecks()
-        flags = .saved
     }
 
     /// Has `write` write behind the rest, with the flags as they are here.
