@@ -110,7 +110,8 @@ enum VirtualCPUStatistic: Int, StatisticName {
     case exits, ioExits, mmioExits, haltExits, haltWakeups, blocking, signalExits, interruptWindowExits
     case interruptInjections, nmiInjections, hypercalls
     // Of the translator, and our own: 0 where the interpreter executes.
-    case translations, translatedInstructions, translationInvalidations, translationEvictions, translationTime
+    case translations, translatedInstructions, translationRenewals, translationInvalidations, translationEvictions
+    case translationTime
     case translationEntries, translationColdExits, translatedUserInstructions, translatedSystemInstructions
 
     var name: String {
@@ -128,6 +129,7 @@ enum VirtualCPUStatistic: Int, StatisticName {
         case .hypercalls: "hypercalls"
         case .translations: "translator_translations"
         case .translatedInstructions: "translator_instructions"
+        case .translationRenewals: "translator_renewals"
         case .translationInvalidations: "translator_invalidations"
         case .translationEvictions: "translator_evictions"
         case .translationTime: "translator_time_ns"
@@ -166,6 +168,7 @@ extension VirtualCPU {
         guard statistics.isShown, let counters = processor.translationCounters else { return }
         statistics.set(.translations, counters.translations)
         statistics.set(.translatedInstructions, counters.instructions)
+        statistics.set(.translationRenewals, counters.renewals)
         statistics.set(.translationInvalidations, counters.invalidations)
         statistics.set(.translationEvictions, counters.evictions)
         statistics.set(.translationTime, counters.translationTime)

@@ -69,7 +69,14 @@ final class BareHost: StubHost {
         default: (0, 0, 0, 0)
         }
     }
-    override func acknowledgeInterrupt() -> UInt8? { interrupts.isEmpty ? nil : interrupts.removeFirst() }
+    /// A vector that is there at every other look.
+    var recurrent: UInt8?
+    private var isThere = false
+    override func acknowledgeInterrupt() -> UInt8? {
+        isThere.toggle()
+        if let recurrent { return isThere ? recurrent : nil }
+        return interrupts.isEmpty ? nil : interrupts.removeFirst()
+    }
     override func hypercall() -> Bool { answersHypercalls }
     /// How many have stopped the others and not let them go on.
     var stops = 0

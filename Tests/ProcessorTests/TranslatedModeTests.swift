@@ -1,7 +1,9 @@
 import Foundation
 import Glibc
 import GuestMemory
+import Synchronization
 import TestLimits
+import TestSupport
 import Testing
 import X86
 
@@ -122,6 +124,63 @@ import X86
         thread.start()
         #expect(machine.processor.run() == .requested)
         #expect(machine.state.registers[1] != 0 && machine.hasTranslated)
+    }
+
+    /// Whenever an interrupt comes, the instruction behind STI is executed first, also where it is left to the interpreter.
+    @Test func noInterruptComesBehindSTI() throws {
+        let wanted = 3000
+        let code = Assembler.code { a in
+            let shadowed = a.label()
+            a.lea(.r15, Assembler.Memory(shadowed))
+            let again = a.here()
+            a.cli()
+            // So that nobody knows where the next access goes.
+            a.bytes(0x0F, 0x01, 0x3F)  // invlpg [rdi]
+            a.sti()
+            a.place(shadowed)
+            a.mov(.rax, .at(.rdi))
+            a.inc(.at(.rdi, 8))
+            a.cmp(.r13, wanted)
+            a.jcc(.b, again)
+            a.cli()
+            a.hlt()
+        }
+        let handler = Assembler.code { a in
+            let isElsewhere = a.label()
+            a.inc(.r13)
+            a.cmp(.r15, .at(.rsp))
+            a.jcc(.nz, isElsewhere)
+            a.inc(.r14)
+            a.place(isElsewhere)
+            a.iret()
+        }
+        let machine = try SystemMachine.long(code, executor: ExecutorOptions(.translator, threshold: 5))
+        try machine.memory.write(handler, at: SystemMachine.handlers + 0x40 * 16)
+        (machine.state.registers[13], machine.state.registers[14]) = (0, 0)
+        machine.state.registers[7] = Self.data
+        machine.host.recurrent = 0x40
+        machine.processor.stateChanged()
+        let isOver = Atomic(false)
+        // SAFETY: a request may come from any thread; the word lives as long as the machine, and is the vCPU's to write.
+        nonisolated(unsafe) let processor = machine.processor
+        nonisolated(unsafe) let place = unsafe machine.memory.hostAddress + Int(Self.data + 8)
+        let storm = Thread {
+            var random = SplitMix64(seed: 1)
+            var turn: UInt64 = 0
+            while !isOver.load(ordering: .relaxed) {
+                // One in a turn: what is always there leaves no time for anything but its handler.
+                let now = unsafe place.load(as: UInt64.self)
+                guard now != turn else { continue }
+                turn = now
+                for _ in 0..<random.next() % 512 where isOver.load(ordering: .relaxed) { break }
+                unsafe processor.request(.interrupt)
+            }
+        }
+        storm.start()
+        defer { isOver.store(true, ordering: .relaxed) }
+        try machine.runToHalt()
+        #expect(machine.state.registers[13] >= wanted && machine.hasTranslated)
+        #expect(machine.state.registers[14] == 0, "of \(machine.state.registers[13]) interrupts")
     }
 
     /// A slot that no list has room for is filled all the same: the list is emptied before.

@@ -69,9 +69,13 @@ extension VirtualProcessor {
         unfinished.leave(for: exit, at: cpu.codeLinear(cpu.state.rip))
     }
 
-    var needsAttention: Bool {
-        cpu.exitRequest != 0 || cpu.state.interruptShadow != 0 || cpu.state.pendingException.isPending
-            || isStepping || cpu.state.systemFlags & (RFLAGS.TF.rawValue | RFLAGS.RF.rawValue) != 0
+    private var needsAttention: Bool {
+        cpu.state.interruptShadow != 0 || needsAttentionBesideShadow
+    }
+
+    var needsAttentionBesideShadow: Bool {
+        cpu.exitRequest != 0 || cpu.state.pendingException.isPending || isStepping
+            || cpu.state.systemFlags & (RFLAGS.TF.rawValue | RFLAGS.RF.rawValue) != 0
     }
 
     /// Runs from `state.rip` until a handler returns no successor; nil: go on.

@@ -77,6 +77,8 @@ import X86
     var upperIsPrivate = false
     /// Registers, for the length of an instruction or of a leaf.
     var spills = InlineArray<5, UInt64>(repeating: 0)
+    /// The instruction that `interruptShadow` is over while emitted code runs: behind it the shadow is past (`CPU.isPastShadow`).
+    var shadowRIP: UInt64 = 0
     /// What `CPU.find` adds to a linear address.
     var foundDelta: UInt64 = 0
     /// The host's base of GS, which is the state's address meanwhile.
@@ -91,6 +93,13 @@ import X86
     var x87Place = RegisterPlace.state
     /// The next block is the interpreter's, whatever there is: it begins with what emitted code has left to it.
     var nextIsCold = false
+
+    // MARK: The processor's, by address: what each system call looks at. See `VirtualProcessor`.
+    var isStepping = false
+    var isAMD = false
+    var codeLimit: UInt32 = 0
+    var heldRequests: ExitRequest = []
+    var withheld: UInt32 = 0
 
     // MARK: Segments and tables, in the order of `SegmentName`.
     public var segments: InlineArray<8, SegmentRegister>

@@ -17,9 +17,11 @@ extension CPU {
 
     /// Derives everything from the architectural state; after each change of mode, privilege, CS, SS or debug registers.
     func updateMode() {
+        // Once: each reference that is taken counts in the cost of a system call.
+        let processor = processor
         let codeSize: UInt32
         let codeAttributes = self[segment: .cs].attributes
-        var mode: UInt32 = processor.withheld | (processor.isAMD ? CodeMode.amd.rawValue : 0)
+        var mode: UInt32 = state.withheld | (state.isAMD ? CodeMode.amd.rawValue : 0)
         if state.efer & EFER.LMA.rawValue != 0, codeAttributes & SegmentRegister.long != 0 {
             codeSize = 8
         } else {
@@ -36,20 +38,21 @@ extension CPU {
             mode |= CodeMode.checksFPU.rawValue
         }
         state.codeMode = CodeMode(rawValue: mode | codeSize)
-        if processor.codeLimit != self[segment: .cs].limit {
+        if state.codeLimit != self[segment: .cs].limit {
             // Blocks are checked against the limit when they are looked up the slow way.
-            processor.codeLimit = self[segment: .cs].limit
+            state.codeLimit = self[segment: .cs].limit
             dropLookups()
         }
-        processor.isStepping = state.dr7 & 0xFF != 0 || processor.debugging.needsStepping
+        state.isStepping = state.dr7 & 0xFF != 0 || processor.debugging.needsStepping
         updateView()
         processor.releaseHeldRequests()
     }
 
     /// Chooses the table of translations for CPL, CR4.SMAP and EFLAGS.AC.
     func updateView() {
+        let processor = processor
         let view: TLBView
-        if processor.isStepping || (state.cpl == 3 && hasFlag(.AC) && state.cr0 & CR0.AM.rawValue != 0) {
+        if state.isStepping || (state.cpl == 3 && hasFlag(.AC) && state.cr0 & CR0.AM.rawValue != 0) {
             view = .watched
         } else if state.cpl == 3 {
             view = .user
@@ -91,7 +94,7 @@ extension CPU {
         let acCounts = state.cr4 & CR4.SMAP.rawValue != 0 && hasFlag(.AC)
         // One that crosses a page may wrap at 4 GiB, which an operand of DS may not.
         let isWithinPage = Int(linear & 0xFFF) + W.bytes <= 4096
-        if isWithinPage, state.cpl != 3, !processor.isStepping, !acCounts { return try read(wrapped(linear), .ds) }
+        if isWithinPage, state.cpl != 3, !state.isStepping, !acCounts { return try read(wrapped(linear), .ds) }
         return try readSystem(linear)
     }
 

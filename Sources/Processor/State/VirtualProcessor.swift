@@ -72,25 +72,40 @@ internal import X86
     public var intercepts: Intercepts = []
 
     /// Breakpoints or guest debugging are on: instructions go one by one. Derived by `CPU.updateMode`.
-    var isStepping = false
+    var isStepping: Bool {
+        get { cpu.state.isStepping }
+        set { cpu.state.isStepping = newValue }
+    }
     /// The guest's CPUID names AMD or Hygon.
-    var isAMD = false
+    var isAMD: Bool {
+        get { cpu.state.isAMD }
+        set { cpu.state.isAMD = newValue }
+    }
     /// The reading of `AddressSpace.codePages` at which decoded code was last known to be true to memory.
     var settledCodePages = CodePageCount.Reading.none
     /// The version of the regions that `blocks` were decoded from.
     private var memoryVersion: UInt64 = 0
     /// CS's limit that the present lookups were checked against.
-    var codeLimit: UInt32 = 0
+    var codeLimit: UInt32 {
+        get { cpu.state.codeLimit }
+        set { cpu.state.codeLimit = newValue }
+    }
     /// The privilege level that the `.watched` table was filled at.
     var watchedPrivilege: UInt8 = 0
     /// Requests that wait for IF, or for the end of an NMI's handler.
-    var heldRequests: ExitRequest = []
+    var heldRequests: ExitRequest {
+        get { cpu.state.heldRequests }
+        set { cpu.state.heldRequests = newValue }
+    }
     /// Breakpoints that the running instruction's accesses hit: bits of DR6.
     var breakpointHits: UInt64 = 0
     /// Those that MOV SS or POP SS has hit, which it holds back over the next instruction.
     var heldTraps: UInt64 = 0
     /// What the guest's CPUID takes away, as bits of `CodeMode`.
-    var withheld: UInt32 = 0
+    var withheld: UInt32 {
+        get { cpu.state.withheld }
+        set { cpu.state.withheld = newValue }
+    }
     /// Whether a single-step trap follows the running instruction, where that isn't TF's as it was before: INT n has used it up,
     /// SYSCALL and SYSRET go by TF as they leave it.
     var trapFollows: Bool?

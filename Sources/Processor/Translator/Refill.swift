@@ -4,8 +4,12 @@ import X86
 /// What is behind the table of translations for emitted code: the results of earlier walks. Nothing here reads guest memory or
 /// changes what the guest can see; where that is needed the interpreter executes the instruction.
 extension CPU {
-    static let refillRead: HostCode.Function = { CPU($0).refill(UInt64($1), SlotRequest(rawValue: $2), isWrite: false) ? 1 : 0 }
-    static let refillWrite: HostCode.Function = { CPU($0).refill(UInt64($1), SlotRequest(rawValue: $2), isWrite: true) ? 1 : 0 }
+    static let refillRead: HostCode.Function = {
+        CPU($0).refill(UInt64($1), SlotRequest(rawValue: $2), isWrite: false) ? 1 : 0
+    }
+    static let refillWrite: HostCode.Function = {
+        CPU($0).refill(UInt64($1), SlotRequest(rawValue: $2), isWrite: true) ? 1 : 0
+    }
 
     /// Fills the slot for accesses from a linear address on.
     private func refill(_ linear: UInt64, _ request: SlotRequest, isWrite: Bool) -> Bool {
@@ -23,8 +27,12 @@ extension CPU {
         return true
     }
 
-    static let findForRead: HostCode.Function = { CPU($0).find(UInt64($1), SlotRequest(rawValue: $2), isWrite: false) ? 1 : 0 }
-    static let findForWrite: HostCode.Function = { CPU($0).find(UInt64($1), SlotRequest(rawValue: $2), isWrite: true) ? 1 : 0 }
+    static let findForRead: HostCode.Function = {
+        CPU($0).find(UInt64($1), SlotRequest(rawValue: $2), isWrite: false) ? 1 : 0
+    }
+    static let findForWrite: HostCode.Function = {
+        CPU($0).find(UInt64($1), SlotRequest(rawValue: $2), isWrite: true) ? 1 : 0
+    }
 
     /// Leaves in `foundDelta` what is to be added to the addresses of a request's accesses.
     private func find(_ linear: UInt64, _ request: SlotRequest, isWrite: Bool) -> Bool {

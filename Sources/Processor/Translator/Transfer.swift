@@ -7,8 +7,10 @@ extension CPU {
 
     /// Executes one instruction; the address of the code that follows it, or 0: emitted code is to be left, `state.stop` says why.
     private func transfer(_ op: UInt, _ offsetAndFlags: UInt) -> UInt {
+        let processor = processor
         state.blockRIP = state.codeBase &+ UInt64(offsetAndFlags & 0xFFFF)
         state.currentOp = op
+        guard isPastShadow else { return leaveForShadow() }
         takeFlags()
         let next = OpCursor(op).op.handler(address, op)
         if next == OpCursor(op).next {
@@ -23,11 +25,35 @@ extension CPU {
         processor.underWay.isExecuting = false
         defer { processor.underWay.isExecuting = true }
         state.stop = .boundary
-        guard !processor.needsAttention, let block = recallBlock(codeLinear(state.rip)), block.block.translation != 0,
+        state.shadowRIP = state.rip
+        // STI alone: what waits for IF is looked for behind the next instruction, as always.
+        guard state.interruptShadow & ~1 == 0, !processor.needsAttentionBesideShadow,
+            let block = recallBlock(codeLinear(state.rip)), block.block.translation != 0,
             block.block.mode == state.codeMode,
             block.translationIsSettled(state.codeGeneration) || processor.holds(block)
         else { return 0 }
         beginEmitted(at: state.rip)
         return block.block.hostCode
+    }
+
+    // MARK: STI's shadow
+
+    /// Before a handler executes the instruction at `blockRIP`: false where that is the one that the shadow is over. The run loop has
+    /// to execute it.
+    var isPastShadow: Bool {
+        guard state.interruptShadow != 0 else { return true }
+        guard state.blockRIP != state.shadowRIP else { return false }
+        state.interruptShadow = 0
+        return true
+    }
+
+    func leaveForShadow() -> UInt {
+        state.rip = state.blockRIP
+        return stopped(.boundary)
+    }
+
+    /// Once emitted code was left, at `rip`.
+    func settleShadow() {
+        if state.rip != state.shadowRIP { state.interruptShadow = 0 }
     }
 }

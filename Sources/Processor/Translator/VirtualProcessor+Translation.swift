@@ -30,6 +30,7 @@ extension CPU {
         let left = HostCode.call(state.enterAddress, address, block.block.hostCode, 0)
         state.isInEmittedCode = false
         takeFlags()
+        if state.interruptShadow != 0 { settleShadow() }
         if left == CommonCode.Departure.stopped.rawValue { return 0 }
         state.nextIsCold = left == CommonCode.Departure.cold.rawValue
         if state.nextIsCold { state.coldExits &+= 1 }
@@ -94,6 +95,10 @@ extension CPU {
     private func interpret(_ op: UInt, _ offsetAndFlags: UInt) -> UInt {
         state.blockRIP = state.codeBase &+ UInt64(offsetAndFlags & 0xFFFF)
         state.currentOp = op
+        guard isPastShadow else {
+            _ = leaveForShadow()
+            return 1
+        }
         let usesFlags = offsetAndFlags & 1 << 16 != 0
         if usesFlags { takeFlags() }
         let next = OpCursor(op).op.handler(address, op)
@@ -103,6 +108,7 @@ extension CPU {
         if isSame, state.interruptShadow == 0 { return 0 }
         // The code may have changed, or where it is, or the mode that it was translated for.
         state.rip = followingRIP(OpCursor(op))
+        state.shadowRIP = state.rip
         state.stop = .boundary
         return 1
     }
@@ -191,7 +197,9 @@ extension VirtualProcessor {
 
     /// See `Translator.noteWandering`; true: what has asked is to be left.
     func noteWandering(_ slot: Int) -> Bool {
-        guard let translator, let index = translator.noteWandering(slot, most: executor.slotChanges, cpu) else { return false }
+        guard let translator, let index = translator.noteWandering(slot, most: executor.slotChanges, cpu) else {
+            return false
+        }
         renew(index)
         return true
     }

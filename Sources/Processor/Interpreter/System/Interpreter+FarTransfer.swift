@@ -40,7 +40,7 @@ extension CPU {
         } catch {
             return stopped(error)
         }
-        if hasFlag(.TF) || processor.isStepping || state.pendingException.isPending { return stopped(.boundary) }
+        if hasFlag(.TF) || state.isStepping || state.pendingException.isPending { return stopped(.boundary) }
         return branch(indirectlyTo: state.rip)
     }
 

@@ -45,7 +45,7 @@ extension CPU {
             let selector = base & 0xFFFC, stack = base &+ 8
             if isLongMode {
                 let fromLong = is64Bit
-                guard fromLong || processor.isAMD else { throw .invalidOpcode }
+                guard fromLong || state.isAMD else { throw .invalidOpcode }
                 let flags = rflags & ~RFLAGS.RF.rawValue
                 rcx = next
                 self[11] = flags
@@ -54,7 +54,7 @@ extension CPU {
                 state.rip = fromLong ? state.lstar : state.cstar
                 setFlatSegments(code: selector, stack: stack, cpl: 0, isLong: true)
             } else {
-                guard processor.isAMD, isProtected else { throw .invalidOpcode }
+                guard state.isAMD, isProtected else { throw .invalidOpcode }
                 rcx = next
                 state.systemFlags &= ~(RFLAGS.IF.rawValue | RFLAGS.RF.rawValue | RFLAGS.VM.rawValue)
                 state.rip = state.star & 0xFFFF_FFFF
@@ -66,7 +66,7 @@ extension CPU {
     func systemReturn(_ cursor: OpCursor) -> UInt {
         transferAndGoOn { () throws(Stop) in
             guard state.efer & EFER.SCE.rawValue != 0 else { throw .invalidOpcode }
-            guard is64Bit || (processor.isAMD && isProtected && !isV86) else { throw .invalidOpcode }
+            guard is64Bit || (state.isAMD && isProtected && !isV86) else { throw .invalidOpcode }
             try requirePrivilege()
             let selector = UInt16(truncatingIfNeeded: state.star >> 48)
             let toLong = cursor.op.operandSize == 8
@@ -91,7 +91,7 @@ extension CPU {
     func systemEnter(_ cursor: OpCursor) -> UInt {
         transferAndGoOn { () throws(Stop) in
             guard isProtected else { throw .generalProtection }
-            if isLongMode, processor.isAMD { throw .invalidOpcode }
+            if isLongMode, state.isAMD { throw .invalidOpcode }
             let selector = UInt16(truncatingIfNeeded: state.sysenterCS) & 0xFFFC
             guard selector != 0 else { throw .generalProtection }
             state.systemFlags &= ~(RFLAGS.VM.rawValue | RFLAGS.IF.rawValue | RFLAGS.RF.rawValue)
@@ -105,7 +105,7 @@ extension CPU {
     func systemExit(_ cursor: OpCursor) -> UInt {
         transferAndGoOn { () throws(Stop) in
             guard isProtected else { throw .generalProtection }
-            if isLongMode, processor.isAMD {
+            if isLongMode, state.isAMD {
                 throw state.cpl == 0 ? .invalidOpcode : .generalProtection
             }
             let selector = UInt16(truncatingIfNeeded: state.sysenterCS) & 0xFFFC
