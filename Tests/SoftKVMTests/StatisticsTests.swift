@@ -60,7 +60,7 @@ struct StatisticsTests {
         let file = try client.endpoint.ioctl(vcpu, .getStatsFD, 0)
         var header = [UInt32](repeating: 0, count: 6)
         #expect(unsafe pread(file, &header, 24, 0) == 24)
-        #expect(header[0] == 0 && header[1] == 48 && header[2] == 20)
+        #expect(header[0] == 0 && header[1] == 48 && header[2] == 21)
         var id = [CChar](repeating: 0, count: 48)
         #expect(unsafe pread(file, &id, 48, Int(header[3])) == 48)
         #expect(
