@@ -105,9 +105,10 @@ final class SystemMachine {
     let space = AddressSpace()
     let host = BareHost()
     let processor: VirtualProcessor
+    /// By address: a coroutine that yields what has one takes a reference too few in unoptimised code.
     var state: CPUState {
-        _read { yield processor.state }
-        _modify { yield &processor.state }
+        unsafeAddress { unsafe UnsafePointer(processor.cpu.pointer) }
+        unsafeMutableAddress { unsafe processor.cpu.pointer }
     }
 
     init(executor: ExecutorOptions = ExecutorOptions()) throws {
